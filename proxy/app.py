@@ -1,0 +1,360 @@
+"""The composition root: builds every service, starts and stops them in order. The only file that knows everything."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from proxy.admin.app import make_admin
+from proxy.admin.health import Component
+from proxy.admin.runner import AdminRunner
+from proxy.cache.cache import Cache
+from proxy.clients.addresses import connection_client
+from proxy.clients.jwks import Jwks
+from proxy.config.addresses import parse_address
+from proxy.config.diagnostics import render
+from proxy.config.reload import reload
+from proxy.core.clock import monotonic, wall
+from proxy.core.errors import ProxyError
+from proxy.core.ids import RequestIds
+from proxy.exchange import Exchange
+from proxy.limits.memory_store import MemoryStore
+from proxy.limits.policy import keep_stats
+from proxy.limits.redis_store import RedisStore
+from proxy.limits.stage import Limiter
+from proxy.observe.collector import Collector, Sources
+from proxy.observe.events import Event, configure_logging
+from proxy.observe.line_writer import LineWriter
+from proxy.observe.observe import Observe
+from proxy.pipeline import serve
+from proxy.server.drain import drain
+from proxy.server.listeners import Listeners
+from proxy.upstreams.registry import Registry
+from proxy.upstreams.stage import fetch
+from proxy.wire.downstream import DownstreamConnection, Host
+from proxy.wire.stage import explain
+from proxy.wire.timers import Timers
+from proxy.wire.upstream import UpstreamConnection, open_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine
+
+    from proxy.config.load import Loaded
+    from proxy.config.settings import ListenSettings, Settings
+    from proxy.http.message import Request, Response
+    from proxy.limits.store import LimitStore
+    from proxy.snapshot import Snapshot
+    from proxy.upstreams.address import Address
+    from proxy.upstreams.upstream import Upstream
+
+DOWNSTREAM_SWEEP_S = 0.5
+UPSTREAM_SWEEP_S = 0.1  # a response deadline is late by this at most
+
+
+class Services:
+    """Everything that lives longer than an exchange. `snapshot` is the one attribute that a reload replaces whole."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        """`loaded` must be good: it has a snapshot."""
+        assert loaded.snapshot is not None
+        assert loaded.settings is not None
+        self.loaded = loaded
+        self.settings: Settings = loaded.settings  # of the start: listeners, admin and store follow no reload
+        self.snapshot: Snapshot = loaded.snapshot
+        self.observe = Observe()
+        self.cache = Cache(self.snapshot.cache, self._refresh)
+        self.limit_store = self._limit_store()
+        self.limiter = Limiter(self.snapshot.limiter, self.limit_store)
+        self.registry: Registry[UpstreamConnection] = Registry(self._open)
+        self.jwks = Jwks()
+        self.downstream_timers = Timers(DOWNSTREAM_SWEEP_S)
+        self.upstream_timers = Timers(UPSTREAM_SWEEP_S)
+        self.host = Host(
+            limits=self.snapshot.wire,
+            timers=self.downstream_timers,
+            serve=self._serve,
+            refuse=self._refuse,
+            welcome=self._welcome,
+        )
+        self.listeners = Listeners(self.host)
+        self.collector = Collector(
+            Sources(
+                observe=self.observe,
+                snapshot=lambda: self.snapshot,
+                limit_store=self.limit_store,
+                cache=self.cache,
+                endpoints=lambda: self.registry.endpoints,
+                connections=self.host,
+            )
+        )
+        self.is_open = False
+        self._ids = RequestIds()
+        self._admin: web.BaseRunner | None = None
+
+    # -- life --
+
+    async def start(self) -> None:
+        """Open everything, listeners last. Raises OSError when an address or the access log cannot be had."""
+        loop = asyncio.get_running_loop()
+        self.attach_stats()
+        self.observe.start(self.snapshot.access_log, loop)
+        self.downstream_timers.start(loop)
+        self.upstream_timers.start(loop)
+        self.registry.apply(self.snapshot.upstreams, monotonic())
+        self.registry.start()
+        await self.limit_store.start()
+        await self.jwks.start(self.snapshot.identity)
+        await self._open_admin()
+        await self.listeners.open([_Listener(listener) for listener in self.settings.listeners])
+        self.is_open = True
+
+    async def stop(self) -> None:
+        """Drain, then close in the reverse order. What is not done by the deadline is cut (W23)."""
+        settings = self.settings.drain
+        self.host.is_draining = True
+        self.observe.events.say(Event.DRAIN_STARTED, "Draining.", connections=len(self.host.connections))
+        if settings.delay:
+            await asyncio.sleep(settings.delay)
+        await self.listeners.close_sockets()
+        cut = await drain(self.host, settings.timeout)
+        if cut:
+            self.observe.events.say(Event.DRAIN_CUT_SHORT, "The drain's time is over; connections are cut.", cut=cut)
+        else:
+            self.observe.events.say(Event.DRAIN_FINISHED, "Drained.")
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything at once. Safe after a start that failed half way."""
+        await self.listeners.stop()
+        if self._admin is not None:
+            await self._admin.cleanup()
+        await self.registry.stop()
+        await self.jwks.stop()
+        await self.limit_store.aclose()
+        self.downstream_timers.stop()
+        self.upstream_timers.stop()
+        self.observe.stop()
+
+    def reload(self) -> bool:
+        """Read the configuration again; in force at once if it is sound, else nothing changes and it is said loudly."""
+        outcome = reload(self.loaded)
+        loaded = outcome.loaded
+        if loaded is None or loaded.snapshot is None:
+            self.observe.events.say(
+                Event.RELOAD_REFUSED,
+                "The new configuration is refused; the old one stays in force.",
+                errors=len(outcome.diagnostics),
+                first=outcome.diagnostics[0].message if outcome.diagnostics else None,
+            )
+            sys.stderr.write(render(outcome.diagnostics) + "\n")
+            return False
+        snapshot = loaded.snapshot
+        try:
+            self.observe.apply(snapshot.access_log, {route.name for route in snapshot.routes.routes})
+        except OSError as error:
+            self.observe.events.say(Event.RELOAD_REFUSED, "The access log cannot be opened.", error=str(error))
+            return False
+        keep_stats(snapshot.limits, self.snapshot.limits)
+        self.loaded = loaded
+        self.snapshot = snapshot
+        self.attach_stats()
+        self.host.limits = snapshot.wire
+        self.limit_store.apply(snapshot.limiter)
+        self.limiter = Limiter(snapshot.limiter, self.limit_store)
+        self.cache.apply(snapshot.cache)
+        self.registry.apply(snapshot.upstreams, monotonic())
+        self.jwks.use(snapshot.identity)
+        self.observe.events.say(
+            Event.RELOAD_OK,
+            "The new configuration is in force.",
+            version=snapshot.version,
+            needs_restart=outcome.needs_restart,
+        )
+        return True
+
+    def attach_stats(self) -> None:
+        """Give every route its counters: the same ones for the same name over every reload."""
+        for route in self.snapshot.routes.routes:
+            object.__setattr__(route, "stats", self.observe.routes.for_route(route.name))
+
+    # -- admin: Health --
+
+    def is_started(self) -> bool:
+        return self.is_open
+
+    def is_draining(self) -> bool:
+        return self.host.is_draining
+
+    async def components(self) -> Sequence[Component]:
+        store = self.limit_store.status()
+        parts = [Component("store", not store.get("error"), store)]
+        for name, detail in self.registry.status().items():
+            parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
+        parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
+        snapshot = self.snapshot
+        parts.append(
+            Component("configuration", True, {"version": snapshot.version, "age_s": wall() - snapshot.loaded_at_wall})
+        )
+        if snapshot.identity.needs_jwks:
+            detail = snapshot.identity.status()
+            parts.append(Component("identity", not any(keys["problem"] for keys in detail["key_sets"]), detail))
+        return parts
+
+    # -- for the parts --
+
+    def _serve(self, connection: DownstreamConnection, request: Request) -> Coroutine[Any, Any, None]:
+        exchange = Exchange(
+            request,
+            self.snapshot,
+            connection,
+            connection.peer,
+            connection.peer_is_trusted,
+            self._identifier(request) if connection.peer_is_trusted else self._ids.next(),
+            monotonic(),
+        )
+        return serve(exchange, self)
+
+    def _identifier(self, request: Request) -> bytes:
+        """The request id of a trusted peer when it is well formed, else a new one."""
+        given = request.index.get(b"x-request-id")
+        if given is not None and 8 <= len(given) <= 128 and _IDENTIFIER.issuperset(given):
+            return given
+        return self._ids.next()
+
+    def _refuse(self, connection: DownstreamConnection, error: ProxyError) -> bytes:
+        source = connection.peer.address if connection.peer is not None else "?"
+        self.observe.malformed.note(error.kind, source, error.detail, monotonic())
+        response = explain(error, self._ids.next())
+        content = response.content
+        assert isinstance(content, bytes)
+        lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in response.fields])
+        return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (
+            response.status,
+            response.reason,
+            lines,
+            len(content),
+            content,
+        )
+
+    def _welcome(self, connection: DownstreamConnection) -> None:
+        connection.peer = peer = connection_client(connection.transport.get_extra_info("peername"))
+        connection.peer_is_trusted = self.snapshot.trusted_proxies.trusts(peer.address)
+
+    async def _refresh(self, exchange: Exchange) -> Response:
+        return await fetch(exchange, self.registry)
+
+    def _open(self, upstream: Upstream, address: Address) -> Awaitable[UpstreamConnection]:
+        tls = upstream.tls if address.is_tls else None
+        return open_connection(
+            host=address.host,
+            port=address.port,
+            unix_path=address.unix_path or None,
+            ssl=tls.context if tls is not None else None,
+            server_name=tls.name_for(address.host) if tls is not None else None,
+            timeout_s=upstream.pool.connect_timeout_s,
+            max_head_bytes=self.snapshot.wire.max_head_bytes,
+            timers=self.upstream_timers,
+        )
+
+    def _limit_store(self) -> LimitStore:
+        url = self.settings.store
+        if url == "memory":
+            return MemoryStore(self.snapshot.limiter.max_keys)
+        return RedisStore(url, self.snapshot.limiter, self._store_changed)
+
+    def _store_changed(self, lost: str | None) -> None:
+        if lost is None:
+            self.observe.events.say(Event.STORE_BACK, "The store is back; limits are shared again.")
+        else:
+            self.observe.events.say(
+                Event.STORE_LOST, "The store is away; limits are counted in this process.", error=lost
+            )
+
+    async def _open_admin(self) -> None:
+        text = self.settings.admin
+        if text == "off":
+            return
+        address = parse_address(text)
+        self._admin = runner = AdminRunner(make_admin(_AdminView(self, text)))
+        await runner.setup()
+        site: web.BaseSite
+        if address.path:
+            site = web.UnixSite(runner, address.path)
+        else:
+            site = web.TCPSite(runner, address.host, address.port)
+        await site.start()
+
+    @property
+    def admin_address(self) -> str | None:
+        """Where the admin listener is, as printed; the real port where 0 was configured."""
+        if self._admin is None or not self._admin.addresses:
+            return None
+        address = self._admin.addresses[0]
+        return f"http://{address[0]}:{address[1]}" if isinstance(address, tuple) else f"unix:{address}"
+
+
+_IDENTIFIER = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+class _AdminView:
+    """What the admin application shows (admin.app.View)."""
+
+    def __init__(self, services: Services, address: str) -> None:
+        self.health = services
+        self.metrics = services.collector
+        self.address = address
+
+
+def run(loaded: Loaded, *, started: Any = None) -> int:
+    """Run until SIGTERM or SIGINT. Gives the exit code. `started(services)` is called once everything is open."""
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform: asyncio's own loop is slower and does the same
+        return asyncio.run(_run(loaded, started))
+    return int(uvloop.run(_run(loaded, started)))
+
+
+async def _run(loaded: Loaded, started: Any) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    writer = LineWriter("!")  # standard error, through a thread: a stalled terminal stops nothing
+    writer.start()
+    configure_logging(writer)
+    services = Services(loaded)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, services.reload)
+    loop.add_signal_handler(signal.SIGUSR1, services.observe.reopen)
+    try:
+        await services.start()
+    except OSError as error:
+        await services.close()
+        print(f"weir: cannot start: {error.strerror or error}", file=sys.stderr)
+        return 1
+    gc.collect()
+    gc.freeze()  # what is alive now stays alive: no collection needs to look at it again
+    gc.set_threshold(10_000, 20, 20)
+    if started is not None:
+        started(services)
+    await stop.wait()
+    await services.stop()
+    return 0
+
+
+class _Listener:
+    """A configured listener as server/listeners.py wants it."""
+
+    def __init__(self, settings: ListenSettings) -> None:
+        address = parse_address(settings.address)
+        self.host, self.port, self.path = address.host, address.port, address.path
+        self.cert = settings.tls.cert if settings.tls is not None else None
+        self.key = settings.tls.key if settings.tls is not None else None
+
+
+__all__ = ["Services", "run"]

@@ -1,0 +1,65 @@
+"""Responses made of a stored one: the whole, nothing but "not modified", or a part (RFC 9111 §4, RFC 9110 §14, §15)."""
+
+from __future__ import annotations
+
+from proxy.cache.conditions import allows_range, fields_of_304, is_not_modified
+from proxy.cache.entry import Entry
+from proxy.cache.freshness import Index
+from proxy.cache.ranges import content_range, parse_range
+from proxy.cache.replay import STREAMED_BYTES, Replay
+from proxy.http.message import Field, Response
+
+_NOT_MODIFIED = b"Not Modified"
+
+
+def answer(entry: Entry, method: bytes, request_index: Index, age_s: int, now_wall: float) -> Response:
+    """What a GET or HEAD gets from `entry`: 304 or 206 or 416 where it asked for that, else the stored response."""
+    if entry.status == 200:
+        # RFC 9110 §13.2.2: conditions are evaluated before Range
+        modified_s = entry.date_s if entry.last_modified is None else entry.last_modified_s
+        if is_not_modified(request_index, entry.etag, modified_s, now_wall):
+            response = Response(304, _NOT_MODIFIED, entry.fields)
+            response.block = entry.block_304(age_s)
+            response.has_date = True
+            return response
+        if method == b"GET" and b"range" in request_index:
+            part = _part(entry, request_index, age_s)
+            if part is not None:
+                return part
+    return whole(entry, age_s)
+
+
+def whole(entry: Entry, age_s: int) -> Response:
+    """The stored response with its Age. For HEAD too: who writes it leaves the content out."""
+    body = entry.body
+    response = Response(entry.status, entry.reason, entry.fields, body if len(body) < STREAMED_BYTES else Replay(body))
+    response.block = entry.block(age_s)
+    response.has_date = True
+    return response
+
+
+def not_modified(fields: list[Field]) -> Response:
+    """A 304 for a 200 with these fields that just came (RFC 9110 §15.4.5)."""
+    return Response(304, _NOT_MODIFIED, fields_of_304(fields))
+
+
+def _part(entry: Entry, request_index: Index, age_s: int) -> Response | None:
+    if not allows_range(request_index.get(b"if-range"), entry.etag, entry.last_modified):
+        return None
+    length = len(entry.body)
+    found = parse_range(request_index[b"range"], length)
+    if found is None:
+        return None
+    if isinstance(found, bytes):
+        return Response(416, b"Range Not Satisfiable", [(b"content-range", b"Content-Range", found)], b"")
+    start, end = found
+    fields = [line for line in entry.fields if line[0] != b"content-range"]
+    fields.append((b"content-range", b"Content-Range", content_range(start, end, length)))
+    fields.append(_age(age_s))
+    if end - start < STREAMED_BYTES:
+        return Response(206, b"Partial Content", fields, entry.body[start:end])
+    return Response(206, b"Partial Content", fields, Replay(entry.body, start, end))
+
+
+def _age(age_s: int) -> Field:
+    return b"age", b"Age", b"%d" % age_s

@@ -1,0 +1,161 @@
+"""Flights: one fetch at a time for what several requests want, and the others wait for it (RFC 9111 §4).
+
+The first request leads; the rest have a future each. The leader's exchange ends the flight in exactly one way: what it
+brought can be looked up (`complete`), it is not for others (`release`), the origin failed (`fail`), or the leader left
+(`abandon`): then the first of those who wait leads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, unique
+from typing import Final
+
+from proxy.cache.freshness import Index
+from proxy.cache.selecting import Selection, selection
+
+CONTENT_WAIT_S: Final = 5.0  # after the head: who still waits for content then fetches it alone
+MAX_FLIGHTS: Final = 32  # at a time under one key: as many as there may be variants
+
+
+@unique
+class Word(Enum):
+    """What ends a wait, unless it is the failure of the origin."""
+
+    LEAD = "lead"  # the leader left: it is your turn
+    LOOK = "look"  # look again
+    ALONE = "alone"  # what comes is not for you: fetch without waiting for anybody
+
+
+class Failure:
+    """The origin failed the leader; whoever waited need not try the same again."""
+
+    __slots__ = ("error", "status")
+
+    def __init__(self, error: Exception | None, status: int | None = None) -> None:
+        self.error = error
+        self.status = status  # of an error response, which is for its own client only
+
+
+Outcome = Word | Failure
+
+
+class Flight:
+    """A fetch under way."""
+
+    __slots__ = ("_flights", "_is_over", "_names", "_selection", "_timer", "_waiting", "key")
+
+    def __init__(self, flights: Flights, key: bytes, names: tuple[bytes, ...] | None, index: Index) -> None:
+        self.key = key
+        self._flights = flights
+        self._names = names  # of the selecting fields; None while nobody knows
+        self._selection: Selection = () if names is None else selection(names, index)
+        self._waiting: dict[asyncio.Future[Outcome], Index] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+
+    def takes(self, index: Index) -> bool:
+        """What it brings may be what this request wants."""
+        return self._names is None or selection(self._names, index) == self._selection
+
+    async def wait(self, index: Index) -> Outcome:
+        """Wait until the flight ends for this request."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = index
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._waiting.pop(future, None)
+            # chosen to lead, and gone before it heard of it
+            if future.done() and not future.cancelled() and future.result() is Word.LEAD:
+                self.abandon()
+            raise
+
+    def landed(self, names: tuple[bytes, ...], leader_index: Index) -> None:
+        """The head is here and content follows: send off those whom it does not suit, and those who wait too long."""
+        self._names = names
+        self._selection = selection(names, leader_index)
+        for future, index in list(self._waiting.items()):
+            if not self.takes(index):
+                del self._waiting[future]
+                _tell(future, Word.LOOK)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CONTENT_WAIT_S, self.release)
+
+    def complete(self) -> None:
+        """The response can be looked up."""
+        self._end(Word.LOOK)
+
+    def release(self) -> None:
+        """Whatever comes is for the leader alone."""
+        self._end(Word.ALONE)
+
+    def fail(self, failure: Failure) -> None:
+        """The origin failed."""
+        self._end(failure)
+
+    def abandon(self) -> None:
+        """The leader will not bring anything."""
+        while self._waiting:
+            future = next(iter(self._waiting))
+            del self._waiting[future]
+            if not future.done():
+                _tell(future, Word.LEAD)
+                return
+        self._end(Word.LOOK)
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flights.forget(self)
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting:
+            _tell(future, outcome)
+
+
+class Flights:
+    """All fetches that may be waited for."""
+
+    __slots__ = ("_flying",)
+
+    def __init__(self) -> None:
+        self._flying: dict[bytes, list[Flight]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._flying.values()))
+
+    def find(self, key: bytes, index: Index) -> Flight | None:
+        """The flight that may bring what this request wants."""
+        for flight in self._flying.get(key, ()):
+            if flight.takes(index):
+                return flight
+        return None
+
+    def start(self, key: bytes, names: tuple[bytes, ...] | None, index: Index) -> Flight | None:
+        """A new flight, led by the caller; None when there are too many under this key."""
+        flying = self._flying.setdefault(key, [])
+        if len(flying) >= MAX_FLIGHTS:
+            return None
+        flight = Flight(self, key, names, index)
+        flying.append(flight)
+        return flight
+
+    def forget(self, flight: Flight) -> None:
+        """Nobody joins it any more; who waits still hears of its end. Without effect when it is forgotten."""
+        flying = self._flying.get(flight.key)
+        if flying is not None and flight in flying:
+            flying.remove(flight)
+            if not flying:
+                del self._flying[flight.key]
+
+    def forget_key(self, key: bytes) -> None:
+        """What is under way was asked before a write: nobody who comes after it may wait for that."""
+        self._flying.pop(key, None)
+
+
+def _tell(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)

@@ -1,0 +1,79 @@
+"""Fetching a stale response anew while it is still given out (RFC 5861 §3): one at a time, behind everybody's back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from proxy.cache.arrival import receive
+from proxy.cache.errand import Errand
+from proxy.cache.flights import Failure
+from proxy.cache.status import STALE
+from proxy.cache.validation import conditions_for
+from proxy.core.clock import monotonic
+from proxy.core.errors import ProxyError
+from proxy.core.tasks import start_now
+from proxy.exchange import Exchange
+from proxy.http.message import Request
+
+if TYPE_CHECKING:
+    from proxy.cache.entry import Entry
+
+RETRY_S: Final = 1.0  # from the start of one refresh to the start of the next, when it failed
+
+
+def start_refresh(exchange: Exchange, errand: Errand, entry: Entry, now: float) -> None:
+    """Have `entry` fetched, unless somebody is at it or it failed just now. Returns at once.
+
+    It begins in the loop's next turn: the answer to the client goes first.
+    """
+    cache = errand.cache
+    index = errand.request_index
+    if cache.refresh is None or now < entry.retry_at or cache.flights.find(errand.key, index) is not None:
+        return
+    flight = cache.flights.start(errand.key, entry.vary, index)
+    if flight is None:
+        return
+    entry.retry_at = now + RETRY_S
+    background = Errand(cache, errand.key, errand.policy, index, {})
+    background.entry = entry
+    background.forwarded = STALE
+    background.flight = flight
+    clone = _clone(exchange)
+    clone.conditions = conditions_for(entry)
+    # not a task: what fetch waits for continues an exchange in place, and asks for no current task (core/tasks.py)
+    asyncio.get_running_loop().call_soon(_launch, clone, background)
+
+
+def _launch(clone: Exchange, errand: Errand) -> None:
+    start_now(_refresh(clone, errand))
+
+
+async def _refresh(clone: Exchange, errand: Errand) -> None:
+    fetch = errand.cache.refresh
+    assert fetch is not None
+    try:
+        response = receive(clone, errand, await fetch(clone))
+        content = response.content
+        if content is not None and not isinstance(content, bytes):
+            content.cancel()  # a Fill collects on; anything else is of no use to anybody
+    except ProxyError as error:
+        errand.fail(Failure(error))
+    except BaseException:
+        errand.abandon()
+        raise
+
+
+def _clone(exchange: Exchange) -> Exchange:
+    """The same question as a GET of our own, without content and without a client behind it."""
+    asked = exchange.request
+    request = Request(b"GET", asked.target, asked.minor_version, asked.fields, asked.index, scheme=asked.scheme)
+    request.authority, request.host = asked.authority, asked.host
+    request.path, request.query = asked.path, asked.query
+    clone = Exchange(
+        request, exchange.snapshot, None, exchange.peer, exchange.peer_is_trusted, exchange.id, monotonic()
+    )
+    clone.route = exchange.route
+    clone.params = exchange.params
+    clone.client = exchange.client
+    return clone

@@ -1,0 +1,47 @@
+"""The verbs, put together. `weir` alone prints them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from proxy.cli.check import check
+from proxy.cli.demo import demo
+from proxy.cli.explain import explain
+from proxy.cli.healthcheck import main as healthcheck_main
+from proxy.cli.run import run
+from proxy.cli.schema import schema
+from proxy.cli.version import version
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="weir",
+    help="A reverse proxy that limits, caches and pools, configured in YAML.",
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _no_verb(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def healthcheck(context: typer.Context) -> None:
+    """Ask a running Weir whether it is ready. Exit code 0: yes, 1: no."""
+    sys.exit(healthcheck_main(context.args))
+
+
+app.command()(run)
+app.command()(check)
+app.command(no_args_is_help=True)(explain)
+app.command()(schema)
+app.command()(demo)
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    healthcheck
+)
+app.command()(version)

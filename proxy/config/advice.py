@@ -1,0 +1,129 @@
+"""Warnings: a configuration that works, and probably does not do what its author thinks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from proxy.clients.settings import IdentitySettings
+from proxy.config.compile import Compiler
+from proxy.config.document import Path
+from proxy.config.parts import Part
+from proxy.config.settings import Settings
+from proxy.limits.policy import LimitPolicy
+from proxy.limits.settings import InlineLimitSettings, LimitSettings
+
+__all__ = ["advise"]
+
+_BY_IDENTITY: Final = {"user": "user", "api_key": "user", "tenant": "tenant"}
+
+
+def advise(parts: list[Part], compiler: Compiler) -> None:
+    """Report into the documents. Says nothing while there are errors: what they hide would be wrongly accused."""
+    root = parts[0].root
+    if root is None or any(part.document.has_errors for part in parts):
+        return
+    _unused(parts, "limits", _used_limits(parts, root))
+    _unused(parts[:1], "upstreams", _used_upstreams(parts, root))
+    _identity(parts, root)
+    _replicas(parts, root)
+    _idle_limits(compiler)
+
+
+def _unused(parts: list[Part], section: str, used: set[str]) -> None:
+    for part in parts:
+        for name, path in part.names(section).items():
+            if name not in used:
+                message = f"{section.removesuffix('s')} `{name}` is used by no route"
+                part.document.report("WEIR0402", message, path, of_key=True, severity="warning")
+
+
+def _used_limits(parts: list[Part], root: Settings) -> set[str]:
+    lists = [root.defaults.limits, *(route.limits or () for part in parts for _, route in part.routes())]
+    return {limit for listed in lists for limit in listed if isinstance(limit, str)}
+
+
+def _used_upstreams(parts: list[Part], root: Settings) -> set[str]:
+    return {route.upstream or root.defaults.upstream or "" for part in parts for _, route in part.routes()}
+
+
+def _identity(parts: list[Part], root: Settings) -> None:
+    identity = None
+    for part in parts:
+        if part.settings is not None and (own := part.settings.identity) is not None:
+            identity = own
+            for path in () if root.trusted_proxies else _believed_headers(own):
+                message = "this field is believed from trusted proxies only, and there are none"
+                hint = "name them in `trusted_proxies` of the root file"
+                part.document.report("WEIR0403", message, path, hint=hint, severity="warning")
+    known = {
+        "user": identity is not None and bool(identity.sources),
+        "tenant": identity is not None and identity.tenant is not None,
+    }
+    for part, path, limit in _limits(parts):
+        for word in [limit.by] if isinstance(limit.by, str) else limit.by:
+            wanted = _BY_IDENTITY.get(word)
+            if wanted is not None and not known[wanted]:
+                does = {"ip": "counts by address", "skip": "is skipped", "deny": "denies everything"}[limit.missing]
+                message = f"no {word} can ever be known, so this limit {does}"
+                hint = f"add `identity: {{{wanted}: ...}}`"
+                part.document.report("WEIR0404", message, (*path, "by"), hint=hint, severity="warning")
+
+
+def _believed_headers(identity: IdentitySettings) -> Iterator[Path]:
+    for index, source in enumerate(identity.sources):
+        if source.header is not None:
+            yield (
+                ("identity", "user", index, "header")
+                if isinstance(identity.user, tuple)
+                else (
+                    "identity",
+                    "user",
+                    "header",
+                )
+            )
+    if identity.tenant is not None and identity.tenant.header is not None:
+        yield ("identity", "tenant", "header")
+
+
+def _limits(parts: list[Part]) -> Iterator[tuple[Part, Path, LimitSettings]]:
+    for part in parts:
+        for name, limit in part.settings.limits.items() if part.settings is not None else ():
+            yield part, ("limits", name), limit
+        for path, route in part.routes():
+            for index, item in enumerate(route.limits or ()):
+                if isinstance(item, InlineLimitSettings):
+                    yield part, (*path, "limits", index), item
+
+
+def _replicas(parts: list[Part], root: Settings) -> None:
+    for part in parts:
+        for path, route in part.routes():
+            upstream = root.upstreams.get(route.upstream or root.defaults.upstream or "")
+            if route.read == "replica" and upstream is not None and not upstream.replicas:
+                message = "the upstream has no replicas; reads go to the primary"
+                part.document.report("WEIR0405", message, (*path, "read"), severity="warning")
+
+
+def _idle_limits(compiler: Compiler) -> None:
+    """A limit beside a tighter one of the same key and time, on all the same routes, can never refuse anything."""
+    routes: dict[LimitPolicy, set[int]] = {}
+    for route in compiler.routes:
+        for limit in route.limits:
+            routes.setdefault(limit, set()).add(route.index)
+    for limit, where in routes.items():
+        for other, others in routes.items():
+            if other is not limit and where == others and _covers(limit, other):
+                document, path = compiler.limit_places[limit.name]
+                message = f"limit `{limit.name}` never refuses anything"
+                hint = f"`{other.name}` is tighter, by the same key on the same routes"
+                document.report("WEIR0406", message, path, hint=hint, of_key=True, severity="warning")
+                break
+
+
+def _covers(limit: LimitPolicy, other: LimitPolicy) -> bool:
+    same = (limit.by, limit.algorithm, limit.missing, limit.rate.period_s)
+    if same != (other.by, other.algorithm, other.missing, other.rate.period_s):
+        return False
+    mine, theirs = (limit.rate.count, limit.burst, limit.name), (other.rate.count, other.burst, other.name)
+    return mine[0] >= theirs[0] and mine[1] >= theirs[1] and mine > theirs  # of two equal ones, one is told

@@ -1,0 +1,171 @@
+"""What no single section can know: names that lead nowhere, two that are the same, rules that undo one another.
+
+Works on whatever could be read: a name counts as known when it stands in a file, even if what it names is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.config.diagnostics import did_you_mean
+from proxy.config.document import Path
+from proxy.config.parts import Part
+from proxy.config.settings import DefaultsSettings, Settings
+from proxy.limits.settings import InlineLimitSettings, LimitSettings
+
+__all__ = ["check"]
+
+
+def check(parts: list[Part]) -> None:
+    """Report into the documents. `parts[0]` is the root file."""
+    _check_duplicates(parts)
+    _check_identity(parts)
+    root = parts[0].root
+    defaults = root.defaults if root is not None else DefaultsSettings()
+    upstreams = parts[0].names("upstreams")
+    limits = [name for part in parts for name in part.names("limits")]
+    _check_upstream_name(parts[0], ("defaults", "upstream"), defaults.upstream, upstreams)
+    _check_limit_list(parts[0], ("defaults", "limits"), defaults.limits, limits)
+    has_default = parts[0].has("defaults", "upstream")
+    for part in parts:
+        for path, route in part.routes():
+            if route.upstream is not None:
+                _check_upstream_name(part, (*path, "upstream"), route.upstream, upstreams)
+            elif not has_default and root is not None:
+                _report_no_upstream(part, path, upstreams)
+            _check_limit_list(part, (*path, "limits"), route.limits or (), limits)
+    _check_redefinitions(parts)
+    _check_repeats(parts)
+    _check_users(parts)
+    if root is not None:
+        _check_listeners(parts[0], root)
+    if root is not None and not any(part.has("routes", 0) for part in parts):
+        hint = "add `routes: [{name: all, upstream: app}]`"
+        parts[0].document.report("WEIR0212", "there is no route", (), hint=hint)
+
+
+def _check_duplicates(parts: list[Part]) -> None:
+    first: dict[tuple[str, str], str] = {}
+    for part in parts:
+        named = [(("limit", name), path) for name, path in part.names("limits").items()]
+        named += [(("route", route.name), (*path, "name")) for path, route in part.routes()]
+        for key, path in named:
+            if key in first:
+                message = f"there are two {key[0]}s with the name `{key[1]}`"
+                part.document.report("WEIR0203", message, path, note=f"the first is at {first[key]}")
+            first.setdefault(key, part.document.where(path, of_key=key[0] == "limit"))
+
+
+def _check_identity(parts: list[Part]) -> None:
+    having = [part for part in parts if part.has("identity")]
+    for part in having[1:]:
+        note = f"the first is at {having[0].document.where(('identity',), of_key=True)}"
+        part.document.report("WEIR0203", "`identity` stands in two files", ("identity",), note=note, of_key=True)
+
+
+def _check_upstream_name(part: Part, path: Path, name: str | None, known: Iterable[str]) -> None:
+    if name is not None and name not in known:
+        hint = did_you_mean(name, known) or _known("upstreams", known)
+        part.document.report("WEIR0201", f"there is no upstream `{part.document.shown(path)}`", path, hint=hint)
+
+
+def _report_no_upstream(part: Part, path: Path, known: Iterable[str]) -> None:
+    name = part.document.shown((*path, "name"))
+    hint = "add `upstream:`, or `defaults: {upstream: ...}` to the root file"
+    part.document.report("WEIR0205", f"route `{name}` has no upstream", (*path, "name"), hint=hint)
+
+
+def _check_limit_list(part: Part, path: Path, limits: Iterable[str | LimitSettings], known: Iterable[str]) -> None:
+    for index, limit in enumerate(limits):
+        if isinstance(limit, str) and limit not in known:
+            place = (*path, index)
+            hint = did_you_mean(limit, known) or _known("limits", known)
+            part.document.report("WEIR0202", f"there is no limit `{part.document.shown(place)}`", place, hint=hint)
+
+
+def _known(things: str, names: Iterable[str]) -> str:
+    listed = list(names)
+    if not listed:
+        return f"no {things} are defined"
+    return f"{things}: " + ", ".join(listed[:12]) + (", ..." if len(listed) > 12 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    part: Part
+    path: Path
+    settings: LimitSettings
+
+
+def _definitions(parts: list[Part]) -> Iterator[tuple[str, _Definition]]:
+    """Every limit with its name: those under `limits:`, then those inside `defaults` and routes."""
+    for part in parts:
+        if part.settings is not None:
+            for name, settings in part.settings.limits.items():
+                yield name, _Definition(part, ("limits", name), settings)
+    for part, path, limits in _lists(parts):
+        for index, limit in enumerate(limits):
+            if isinstance(limit, InlineLimitSettings):
+                yield limit.name, _Definition(part, (*path, index), limit)
+
+
+def _lists(parts: list[Part]) -> Iterator[tuple[Part, Path, tuple[str | InlineLimitSettings, ...]]]:
+    if parts[0].root is not None:
+        yield parts[0], ("defaults", "limits"), parts[0].root.defaults.limits
+    for part in parts:
+        for path, route in part.routes():
+            if route.limits is not None:
+                yield part, (*path, "limits"), route.limits
+
+
+def _check_redefinitions(parts: list[Part]) -> None:
+    """One name is one count in the store, so it cannot have two definitions."""
+    first: dict[str, _Definition] = {}
+    for name, definition in _definitions(parts):
+        other = first.setdefault(name, definition)
+        if other is not definition and _numbers(other.settings) != _numbers(definition.settings):
+            if definition.path[0] == "limits":
+                continue  # two under `limits:` are reported as duplicates
+            note = f"the first is at {other.part.document.where(other.path, of_key=True)}"
+            message = f"the limit `{name}` is defined in two ways"
+            definition.part.document.report(
+                "WEIR0208", message, (*definition.path, "name"), hint="give it another name", note=note
+            )
+
+
+def _numbers(settings: LimitSettings) -> dict[str, Any]:
+    return settings.model_dump(exclude={"name"})
+
+
+def _check_repeats(parts: list[Part]) -> None:
+    """A limit that stands twice in one list would charge every request twice."""
+    for part, path, limits in _lists(parts):
+        names = [limit if isinstance(limit, str) else limit.name for limit in limits]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                message = f"the limit `{name}` stands twice in this list"
+                part.document.report("WEIR0209", message, (*path, index), hint="every request would count twice")
+
+
+def _check_users(parts: list[Part]) -> None:
+    if any(part.has("identity", "user") for part in parts):
+        return
+    for part in parts:
+        for path, route in part.routes():
+            if route.require_user:
+                message = "every request would be refused: no user can be known"
+                part.document.report("WEIR0210", message, (*path, "require_user"), hint="add `identity: {user: ...}`")
+
+
+def _check_listeners(part: Part, root: Settings) -> None:
+    seen: dict[str, Path] = {}
+    for index, listener in enumerate(root.listeners):
+        path: Path = ("listen", index) if isinstance(root.listen, tuple) else ("listen",)
+        if listener.address in seen and not listener.address.endswith(":0"):
+            part.document.report("WEIR0211", f"`{listener.address}` is listened on twice", path)
+        seen.setdefault(listener.address, path)
+    if root.admin in seen and root.admin != "off" and not root.admin.endswith(":0"):
+        message = "the admin listener has the address of a public one"
+        part.document.report("WEIR0211", message, ("admin",), hint="give it its own, or `off`")

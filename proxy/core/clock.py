@@ -1,0 +1,34 @@
+"""The only place that reads a clock. Rules take `now` as an argument; stages and protocols read it here, once.
+
+`monotonic()` gives instants (`*_at`, float seconds, meaningful only in this process); `wall()` gives calendar time
+(`*_wall`, float seconds since 1970). Tests replace neither: they pass `now`.
+"""
+
+from time import monotonic, time
+from typing import Final
+
+from proxy.http.dates import format_date
+
+__all__ = ["DateField", "monotonic", "wall"]
+
+wall = time
+
+
+class DateField:
+    """The value of the Date field, formatted at most once a second."""
+
+    __slots__ = ("_second", "value")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self.value = b""
+
+    def at(self, now_wall: float) -> bytes:
+        second = int(now_wall)
+        if second != self._second:
+            self._second = second
+            self.value = format_date(second)
+        return self.value
+
+
+DATE: Final = DateField()

@@ -1,0 +1,157 @@
+"""The only place that starts anything that runs on its own.
+
+`spawn` makes a background task, keeps a reference (a bare task may be collected in mid-flight) and says loudly when it
+dies. `start_now` carries an exchange: it runs a coroutine at once, without a task, and continues it in the very call
+that brings what it waits for. `Signal` is what makes that possible.
+
+Why not a task for each exchange: a task costs its own creation, a registration, and for every wait another turn of the
+loop; on the measured machine that was a quarter of our processor time for a proxied request (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+log = logging.getLogger("weir.tasks")
+_running: set[asyncio.Task[Any]] = set()
+T = TypeVar("T")
+
+
+def spawn(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+    """Run `coroutine` as a named background task. Its exception is logged, never lost. The caller may cancel it."""
+    task = asyncio.get_running_loop().create_task(coroutine, name=name)
+    _running.add(task)
+    task.add_done_callback(_finished)
+    return task
+
+
+def start_now(coroutine: Coroutine[Any, Any, None]) -> Run | None:
+    """Run `coroutine` at once, up to its first wait; None when it is over, else what can cancel it.
+
+    There is no current task inside: what it awaits must not ask for one (`asyncio.timeout`, `asyncio.TaskGroup` and
+    aiohttp's client do; futures, `asyncio.wait` and Signal do not). Its exceptions are logged.
+    """
+    try:
+        waiting_for = coroutine.send(None)
+    except StopIteration:
+        return None  # most exchanges: denied, or answered from the cache
+    except BaseException as escaped:
+        _report(escaped)
+        return None
+    run = Run(coroutine)
+    run.wait(waiting_for)
+    return None if run.is_over else run
+
+
+class Signal(Generic[T]):
+    """A future that continues its one waiter in the call that sets it, not in the loop's next turn.
+
+    Set it last, when everything around it is in order: the waiter runs before `set_result` returns.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_error", "_is_done", "_value")
+
+    def __init__(self) -> None:
+        self._asyncio_future_blocking = False  # asyncio's mark of something that may be yielded to a driver
+        self._callback: Callable[[Any], object] | None = None
+        self._is_done = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def set_result(self, value: T) -> None:
+        self._value = value
+        self._finish()
+
+    def set_exception(self, error: BaseException) -> None:
+        self._error = error
+        self._finish()
+
+    def cancel(self) -> bool:
+        """The waiter was cancelled: nobody is continued any more."""
+        self._is_done = True
+        self._callback = None
+        return True
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        self._callback = callback
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
+        self._callback = None
+        return 1
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._is_done:
+            self._asyncio_future_blocking = True
+            yield self
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # set by set_result, which takes a T
+
+    def _finish(self) -> None:
+        if self._is_done:
+            raise asyncio.InvalidStateError("set twice")
+        self._is_done = True
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(self)
+
+
+class Run:
+    """A coroutine on its way, carried by whatever it waits for."""
+
+    __slots__ = ("_coroutine", "_waiting_for", "is_over")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._waiting_for: Any = None
+        self.is_over = False
+
+    def cancel(self) -> None:
+        """Raise CancelledError where it waits, now. Without effect once it is over."""
+        waiting_for = self._waiting_for
+        if self.is_over or waiting_for is None:
+            return
+        waiting_for.remove_done_callback(self.step)
+        waiting_for.cancel()
+        self.step(None, asyncio.CancelledError())
+
+    def step(self, _done: Any = None, error: BaseException | None = None) -> None:
+        """Continue until the next wait. Called by what it waited for; also when that failed: the await raises."""
+        self._waiting_for = None
+        try:
+            waiting_for = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
+        except StopIteration:
+            self.is_over = True
+            return
+        except BaseException as escaped:
+            self.is_over = True
+            _report(escaped)
+            return
+        self.wait(waiting_for)
+
+    def wait(self, waiting_for: Any) -> None:
+        """Be continued by `waiting_for`, which the coroutine has just yielded."""
+        if waiting_for is None:  # a bare yield, as in asyncio.sleep(0)
+            asyncio.get_running_loop().call_soon(self.step)
+            self._waiting_for = Signal()
+            return
+        waiting_for._asyncio_future_blocking = False
+        self._waiting_for = waiting_for
+        waiting_for.add_done_callback(self.step)
+
+
+def _report(escaped: BaseException) -> None:
+    if not isinstance(escaped, asyncio.CancelledError):
+        log.error("an exchange failed", exc_info=escaped)
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background task %s failed", task.get_name(), exc_info=error)

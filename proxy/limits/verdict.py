@@ -1,0 +1,67 @@
+"""Verdict: what was decided for one request, with every number that will be printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.limits.fields import FieldRenderer
+    from proxy.limits.policy import LimitPolicy
+
+SHARED = "shared"  # decided in the shared store
+LOCAL = "local"  # decided in this process
+ALLOW = "allow"  # the store is away, and the policies say: let pass
+DENY = "deny"  # the store is away, or the key is missing, and a policy says: deny
+
+
+class Verdict:
+    """One request against all its limits. Plain slots: one is built for every limited request.
+
+    `policy`, `key`, `remaining`, `reset_s` and `retry_after_s` are those of the tightest limit: of the violated one
+    with the longest wait when denied, else of the one with the smallest share left. `remaining` counts this request
+    when it was admitted. `retry_after_s` is 0.0 when admitted and infinite when waiting will never help.
+    """
+
+    __slots__ = (
+        "denied",
+        "fields",
+        "key",
+        "mode",
+        "policies",
+        "policy",
+        "remaining",
+        "reset_s",
+        "retry_after_s",
+        "violated",
+    )
+
+    fields: FieldRenderer  # set by the stage: how the limits are announced
+
+    def __init__(
+        self,
+        policies: tuple[LimitPolicy, ...],
+        policy: LimitPolicy,
+        key: bytes,
+        remaining: int,
+        reset_s: float,
+        retry_after_s: float,
+        violated: tuple[LimitPolicy, ...],
+        mode: str,
+    ) -> None:
+        self.denied = retry_after_s > 0.0
+        self.policies = policies  # all that were asked
+        self.policy = policy
+        self.key = key
+        self.remaining = remaining
+        self.reset_s = reset_s
+        self.retry_after_s = retry_after_s
+        self.violated = violated  # empty when admitted
+        self.mode = mode
+
+    def lines(self, now_wall: float) -> bytes:
+        """The field lines that tell the client, each ending in CRLF. `now_wall` only matters for `reset: epoch`."""
+        return self.fields.render(self, now_wall)
+
+    def __repr__(self) -> str:
+        what = f"denied for {self.retry_after_s:.3f}s" if self.denied else f"admitted, {self.remaining} left"
+        return f"<Verdict {what} by {self.policy.name} ({self.mode})>"

@@ -1,0 +1,135 @@
+"""The requests that wait for the store, in order of arrival, and the one timer that ends waits.
+
+All have the same patience, so the oldest is always the next to lose it: no request needs a timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from proxy.core.clock import monotonic
+from proxy.limits.policy import LimitPolicy
+from proxy.limits.verdict import Verdict
+
+_GRACE_S: Final = 0.001  # the last part of a wait, in which a reply that is here already gets read
+_GRAIN_S: Final = 0.0005  # a loop may fire a timer this much early
+
+
+class Ticket:
+    """One request that waits. Its future may be cancelled from outside: then the client left."""
+
+    __slots__ = ("asked_at", "cost", "future", "keys", "policies")
+
+    def __init__(
+        self,
+        policies: tuple[LimitPolicy, ...],
+        keys: Sequence[bytes],
+        cost: int,
+        asked_at: float,
+        future: asyncio.Future[Verdict],
+    ) -> None:
+        self.policies = policies
+        self.keys = keys
+        self.cost = cost
+        self.asked_at = asked_at
+        self.future = future
+
+
+class WaitingLine:
+    """Belongs to the running loop. `expired` gets the tickets whose patience ended, oldest first, still undecided."""
+
+    __slots__ = ("_expired", "_in_flight", "_loop", "_queue", "_timer", "patience_s")
+
+    def __init__(self, patience_s: float, expired: Callable[[list[Ticket]], None]) -> None:
+        self.patience_s = patience_s
+        self._expired = expired
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Ticket] = deque()
+        self._in_flight: list[Ticket] = []
+        self._timer: asyncio.Handle | None = None
+
+    def __bool__(self) -> bool:
+        """Someone waits to be taken along."""
+        return bool(self._queue)
+
+    def add(
+        self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], cost: int, now: float
+    ) -> asyncio.Future[Verdict]:
+        """Stand in line. The future gets a verdict, or is cancelled by who waits for it; it never gets an exception."""
+        future: asyncio.Future[Verdict] = self._loop.create_future()
+        self._queue.append(Ticket(policies, keys, cost, now, future))
+        if self._timer is None:
+            self._timer = self._loop.call_later(max(self.patience_s - _GRACE_S, 0.0), self._look)
+        return future
+
+    def take(self, most: int) -> list[Ticket]:
+        """The next group, at most `most`, without those that nobody waits for any more: they are not charged."""
+        queue = self._queue
+        group: list[Ticket] = []
+        while queue and len(group) < most:
+            ticket = queue.popleft()
+            if not ticket.future.done():
+                group.append(ticket)
+        self._in_flight = group
+        return group
+
+    def landed(self) -> None:
+        """The group that was taken has been decided, one way or the other."""
+        self._in_flight = []
+
+    def clear(self) -> list[Ticket]:
+        """Take out everyone, in flight too, who is still undecided."""
+        tickets = [ticket for ticket in (*self._in_flight, *self._queue) if not ticket.future.done()]
+        self._in_flight = []
+        self._queue.clear()
+        return tickets
+
+    def close(self) -> None:
+        """No timer is left behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        """Is the oldest about to have waited long enough?"""
+        left_s = self._patience_left_s()
+        if left_s is None:
+            self._timer = None
+        elif left_s > _GRACE_S + _GRAIN_S:
+            self._timer = self._loop.call_later(left_s - _GRACE_S, self._look)
+        else:
+            # If it was this process that stood still, the reply lies unread in the socket. A loop may run its timers
+            # before it reads, and callbacks before what it read is acted upon: so first one, then the other.
+            self._timer = self._loop.call_later(_GRACE_S, self._read_first)
+
+    def _read_first(self) -> None:
+        self._timer = self._loop.call_soon(self._end)
+
+    def _end(self) -> None:
+        """End every wait that was long enough."""
+        due = monotonic() + _GRAIN_S - self.patience_s
+        in_flight = [ticket for ticket in self._in_flight if not ticket.future.done()]
+        expired = [ticket for ticket in in_flight if ticket.asked_at <= due]
+        self._in_flight = [ticket for ticket in in_flight if ticket.asked_at > due]
+        queue = self._queue
+        while queue and queue[0].asked_at <= due:
+            ticket = queue.popleft()
+            if not ticket.future.done():
+                expired.append(ticket)
+        left_s = self._patience_left_s()
+        self._timer = None if left_s is None else self._loop.call_later(max(left_s - _GRACE_S, 0.0), self._look)
+        if expired:
+            self._expired(expired)
+
+    def _patience_left_s(self) -> float | None:
+        """Of the oldest, or None when nobody waits."""
+        if self._in_flight:
+            oldest = self._in_flight[0]
+        elif self._queue:
+            oldest = self._queue[0]
+        else:
+            return None
+        return oldest.asked_at + self.patience_s - monotonic()

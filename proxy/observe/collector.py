@@ -1,0 +1,191 @@
+"""Reads everybody's counters and turns them into metric families, at scrape time and only then.
+
+Features keep their numbers in plain attributes; `views.py` says which ones are read. A part that is absent (no shared
+store, no cache) has no series.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import ProcessCollector
+
+from proxy import __version__
+from proxy.observe import definitions as d
+from proxy.observe.events import Event
+from proxy.observe.families import Family, Values, edges_of, histograms, numbers, summaries
+from proxy.observe.loop_lag import BOUNDS_S
+from proxy.observe.metrics import DURATION_BOUNDS_S, MAX_OUTCOMES, MAX_ROUTES, OVERFLOW, RouteStats
+from proxy.observe.views import CacheView, ConnectionsView, EndpointView, LimitStoreView
+
+if TYPE_CHECKING:
+    from proxy.observe.observe import Observe
+    from proxy.snapshot import Snapshot
+
+_DURATION_EDGES = edges_of(DURATION_BOUNDS_S)
+_LAG_EDGES = edges_of(BOUNDS_S)
+
+
+def _nothing() -> Iterable[EndpointView]:
+    return ()
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where the numbers are. What is None has no series."""
+
+    observe: Observe
+    snapshot: Callable[[], Snapshot | None] = field(default=lambda: None)
+    limit_store: LimitStoreView | None = None
+    cache: CacheView | None = None
+    endpoints: Callable[[], Iterable[EndpointView]] = field(default=_nothing)
+    connections: ConnectionsView | None = None
+
+
+class Collector:
+    """Yields one family after the other. Numbers are read when a family's samples are taken."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._process = ProcessCollector(registry=None)
+
+    def families(self) -> Iterator[Family]:
+        sources = self._sources
+        observe, snapshot = sources.observe, sources.snapshot()
+        yield from _requests(observe)
+        if sources.connections is not None:
+            yield _one(d.CONNECTIONS, len(sources.connections.connections))
+            yield _one(d.ACCEPTED, sources.connections.accepted)
+        yield _each(d.MALFORMED, observe.malformed.counts)
+        if snapshot is not None:
+            yield numbers(d.DECISIONS, _decisions(snapshot.limits))
+        if sources.limit_store is not None:
+            yield from _limit_store(sources.limit_store)
+        if sources.cache is not None:
+            yield from _cache(sources.cache)
+        yield from _endpoints(list(sources.endpoints()))
+        yield from _weir(observe, snapshot)
+        yield from _process(self._process)
+
+
+def _requests(observe: Observe) -> Iterator[Family]:
+    routes = observe.routes.all()
+    yield numbers(d.REQUESTS, _outcomes(routes), MAX_OUTCOMES + MAX_ROUTES + 2)  # bounded where they are counted
+    used = [stats for stats in routes if stats.outcomes]  # routes appear with their first request
+    durations = (((stats.route,), stats.duration_buckets, stats.duration_s) for stats in used)
+    yield histograms(d.DURATION, durations, _DURATION_EDGES)
+    durations = (((stats.route,), stats.upstream_buckets, stats.upstream_s) for stats in used)
+    yield histograms(d.UPSTREAM_DURATION, durations, _DURATION_EDGES)
+    yield summaries(d.QUEUE_WAIT, (((stats.route,), stats.queued, stats.queue_s) for stats in used))
+    yield numbers(d.RETRIES, (((stats.route,), stats.retries) for stats in used))
+    yield numbers(d.ROUTE_HITS, (((stats.route,), stats.cache_hits) for stats in used))
+    yield numbers(d.BYTES_RECEIVED, (((stats.route,), stats.bytes_received) for stats in used))
+    yield numbers(d.BYTES_SENT, (((stats.route,), stats.bytes_sent) for stats in used))
+    yield _one(d.OVERFLOW, sum(stats.overflowed for stats in routes))
+
+
+def _outcomes(routes: Iterable[RouteStats]) -> Iterator[tuple[Values, float]]:
+    for stats in routes:
+        for (method, status, reason), count in list(stats.outcomes.items()):  # a copy: it grows between two slices
+            yield (stats.route, method.decode("ascii"), str(status) if status else OVERFLOW, reason), count
+
+
+def _decisions(policies: Iterable[Any]) -> Iterator[tuple[Values, float]]:
+    for policy in policies:
+        yield (policy.name, "allowed"), policy.stats.allowed
+        yield (policy.name, "denied"), policy.stats.denied
+
+
+def _limit_store(store: LimitStoreView) -> Iterator[Family]:
+    stats, status = store.stats, store.status()
+    yield _each(d.STORE_REQUESTS, {"shared": stats.requests, "degraded": stats.degraded})
+    yield summaries(d.STORE_ROUND_TRIP, [((), stats.calls, stats.latency_sum_s)])
+    yield _one(d.STORE_ERRORS, stats.errors)
+    yield _one(d.STORE_TIMEOUTS, stats.timeouts)
+    yield _one(d.STORE_BREAKER, stats.breaker_openings)
+    yield _one(d.STORE_DEGRADED, status.get("error") is not None)
+    if "keys" in status:
+        yield _one(d.LIMIT_KEYS, status["keys"])
+    yield _one(d.LIMIT_EVICTIONS, stats.evictions)
+    yield _one(d.LIMIT_OVERFLOWS, stats.overflows)
+
+
+def _cache(cache: CacheView) -> Iterator[Family]:
+    stats = cache.stats
+    results = {"hit": stats.hits, "stale": stats.stale, "miss": stats.misses, "bypass": stats.bypass}
+    yield _each(d.CACHE_REQUESTS, results)
+    yield _one(d.CACHE_STORED, stats.stored)
+    yield _one(d.CACHE_EVICTED, stats.evicted)
+    yield _one(d.CACHE_COLLAPSED, stats.collapsed)
+    yield _one(d.CACHE_BYTES, cache.bytes)
+    yield _one(d.CACHE_ENTRIES, cache.entries)
+
+
+def _endpoints(endpoints: list[EndpointView]) -> Iterator[Family]:
+    for definition, reads in _OF_AN_ENDPOINT:
+        yield numbers(definition, _of_endpoints(endpoints, reads))
+
+
+def _of_endpoints(endpoints: list[EndpointView], reads: _Reads) -> Iterator[tuple[Values, float]]:
+    for endpoint in endpoints:
+        labels = (endpoint.upstream_name, endpoint.address.label)
+        for value, read in reads.items():
+            yield (*labels, value) if value else labels, read(endpoint)
+
+
+_Reads = dict[str, Callable[[EndpointView], float]]
+_OF_AN_ENDPOINT: Final[tuple[tuple[d.Definition, _Reads], ...]] = (
+    (d.ENDPOINT_HEALTHY, {"": lambda endpoint: endpoint.healthy}),
+    (
+        d.ENDPOINT_CONNECTIONS,
+        {"in_use": lambda endpoint: endpoint.pool.in_use, "idle": lambda endpoint: endpoint.pool.idle},
+    ),
+    (d.ENDPOINT_WAITING, {"": lambda endpoint: endpoint.pool.waiting}),
+    (d.ENDPOINT_REQUESTS, {"": lambda endpoint: endpoint.requests}),
+    (d.ENDPOINT_FAILURES, {"": lambda endpoint: endpoint.failures}),
+    (
+        d.ENDPOINT_CONNECTS,
+        {"ok": lambda endpoint: endpoint.pool.connects, "failed": lambda endpoint: endpoint.pool.connect_failures},
+    ),
+    (d.ENDPOINT_REUSES, {"": lambda endpoint: endpoint.pool.reuses}),
+    (
+        d.ENDPOINT_REJECTIONS,
+        {
+            "queue_full": lambda endpoint: endpoint.pool.queue_full,
+            "queue_timeout": lambda endpoint: endpoint.pool.queue_timeouts,
+        },
+    ),
+)
+
+
+def _weir(observe: Observe, snapshot: Snapshot | None) -> Iterator[Family]:
+    lag = observe.loop_lag
+    yield histograms(d.LOOP_LAG, [((), lag.buckets, lag.total_s)], _LAG_EDGES)
+    if (writer := observe.access_log.writer) is not None:
+        yield _each(d.ACCESS_LOG, {"written": writer.written, "dropped": writer.dropped, "failed": writer.failed})
+    events = observe.events.counts
+    yield _each(d.EVENTS, events)
+    if snapshot is not None:
+        yield _each(d.CONFIG_INFO, {snapshot.version: 1})
+        yield _one(d.CONFIG_LOADED, snapshot.loaded_at_wall)
+    yield _each(d.CONFIG_RELOADS, {"ok": events[Event.RELOAD_OK.word], "refused": events[Event.RELOAD_REFUSED.word]})
+    yield numbers(d.BUILD_INFO, [((__version__, platform.python_version()), 1)])
+
+
+def _process(collector: ProcessCollector) -> Iterator[Family]:
+    """What the library tells of every process: processor time, memory, file descriptors."""
+    for metric in collector.collect():
+        name = metric.name + "_total" if metric.type == "counter" else metric.name
+        kind: d.Kind = "counter" if metric.type == "counter" else "gauge"
+        yield Family(d.Definition(name, kind, (), metric.documentation), iter(metric.samples))
+
+
+def _one(definition: d.Definition, number: float) -> Family:
+    return numbers(definition, [((), number)])
+
+
+def _each(definition: d.Definition, by_value: dict[str, int]) -> Family:
+    return numbers(definition, [((value,), number) for value, number in by_value.items()])

@@ -1,0 +1,195 @@
+"""Every metric that Weir has: its name, kind, labels and meaning, in the order of the page.
+
+Names are an interface: dashboards and alerts hold on to them. A new metric is a row here and a line in `collector.py`;
+`docs/reference/metrics.md` is printed from this table (`python -m proxy.observe.reference`), and a test compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram", "summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric family. Counters end in `_total`; summaries have `_sum` and `_count` and no quantiles."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+_ROUTE: Final = ("route",)
+_ENDPOINT: Final = ("upstream", "endpoint")
+
+REQUESTS: Final = Definition(
+    "weir_requests_total",
+    "counter",
+    ("route", "method", "status", "reason"),
+    'Requests that ended. The reason is "-" when the client got the answer that it should.',
+)
+DURATION: Final = Definition(
+    "weir_request_duration_seconds",
+    "histogram",
+    _ROUTE,
+    "Time from a complete request head to the end of the response; of an upgrade, until it opened.",
+)
+UPSTREAM_DURATION: Final = Definition(
+    "weir_upstream_duration_seconds",
+    "histogram",
+    _ROUTE,
+    "Of requests that reached an endpoint: from the first byte sent to the response head.",
+)
+QUEUE_WAIT: Final = Definition(
+    "weir_queue_wait_seconds", "summary", _ROUTE, "Of requests that had to wait for a slot at an endpoint: how long."
+)
+RETRIES: Final = Definition("weir_retries_total", "counter", _ROUTE, "Attempts at endpoints beyond a request's first.")
+ROUTE_HITS: Final = Definition(
+    "weir_route_cache_hits_total", "counter", _ROUTE, "Requests answered from the cache without asking an endpoint."
+)
+BYTES_RECEIVED: Final = Definition(
+    "weir_request_content_bytes_total", "counter", _ROUTE, "Content bytes received from clients."
+)
+BYTES_SENT: Final = Definition("weir_response_content_bytes_total", "counter", _ROUTE, "Content bytes sent to clients.")
+OVERFLOW: Final = Definition(
+    "weir_label_overflow_total", "counter", (), "Requests counted under `_other`, because there are too many series."
+)
+
+CONNECTIONS: Final = Definition("weir_connections", "gauge", (), "Connections of clients that are open.")
+ACCEPTED: Final = Definition("weir_connections_accepted_total", "counter", (), "Connections accepted from clients.")
+MALFORMED: Final = Definition(
+    "weir_malformed_requests_total",
+    "counter",
+    ("reason",),
+    "Requests refused before they were whole. They are not in weir_requests_total.",
+)
+
+DECISIONS: Final = Definition(
+    "weir_limit_decisions_total",
+    "counter",
+    ("policy", "decision"),
+    "Requests by what a limit said of them: `allowed` passed all their limits, `denied` were refused by this one.",
+)
+STORE_REQUESTS: Final = Definition(
+    "weir_limit_store_requests_total",
+    "counter",
+    ("mode",),
+    "Requests decided in the shared store (`shared`), or by `on_store_error` because it was away (`degraded`).",
+)
+STORE_ROUND_TRIP: Final = Definition(
+    "weir_limit_store_round_trip_seconds",
+    "summary",
+    (),
+    "Round trips to the shared store. Requests per round trip is the size of a group.",
+)
+STORE_ERRORS: Final = Definition(
+    "weir_limit_store_errors_total", "counter", (), "Round trips and connections to the shared store that failed."
+)
+STORE_TIMEOUTS: Final = Definition(
+    "weir_limit_store_timeouts_total", "counter", (), "Requests that did not wait for the shared store any longer."
+)
+STORE_BREAKER: Final = Definition(
+    "weir_limit_store_breaker_openings_total", "counter", (), "Times that the shared store was given up for a while."
+)
+STORE_DEGRADED: Final = Definition(
+    "weir_limit_store_degraded", "gauge", (), "1 while the shared store is away, else 0."
+)
+LIMIT_KEYS: Final = Definition("weir_limit_keys", "gauge", (), "Keys with a count in this process's memory.")
+LIMIT_EVICTIONS: Final = Definition(
+    "weir_limit_keys_evicted_total", "counter", (), "Keys forgotten although something was spent: memory was full."
+)
+LIMIT_OVERFLOWS: Final = Definition(
+    "weir_limit_keys_shared_total", "counter", (), "Requests counted together with others, because memory was full."
+)
+
+CACHE_REQUESTS: Final = Definition(
+    "weir_cache_requests_total",
+    "counter",
+    ("result",),
+    "Requests on cached routes: `hit` (fresh), `stale` (served stale), `miss` (fetched), `bypass` (not for the cache).",
+)
+CACHE_STORED: Final = Definition("weir_cache_stored_total", "counter", (), "Responses stored.")
+CACHE_EVICTED: Final = Definition("weir_cache_evicted_total", "counter", (), "Responses evicted to make room.")
+CACHE_COLLAPSED: Final = Definition(
+    "weir_cache_collapsed_total", "counter", (), "Requests that waited for the fetch of another one."
+)
+CACHE_BYTES: Final = Definition("weir_cache_bytes", "gauge", (), "Bytes that stored responses take.")
+CACHE_ENTRIES: Final = Definition("weir_cache_entries", "gauge", (), "Responses that are stored.")
+
+ENDPOINT_HEALTHY: Final = Definition(
+    "weir_endpoint_healthy", "gauge", _ENDPOINT, "1 while the endpoint is used, 0 while it is skipped."
+)
+ENDPOINT_CONNECTIONS: Final = Definition(
+    "weir_endpoint_connections",
+    "gauge",
+    (*_ENDPOINT, "state"),
+    "Connections to the endpoint: `in_use` (being opened, or carrying an exchange) or `idle`.",
+)
+ENDPOINT_WAITING: Final = Definition(
+    "weir_endpoint_waiting", "gauge", _ENDPOINT, "Requests that wait for a slot at the endpoint."
+)
+ENDPOINT_REQUESTS: Final = Definition(
+    "weir_endpoint_requests_total", "counter", _ENDPOINT, "Attempts at the endpoint that ended, well or not."
+)
+ENDPOINT_FAILURES: Final = Definition(
+    "weir_endpoint_failures_total", "counter", _ENDPOINT, "Attempts that the endpoint failed."
+)
+ENDPOINT_CONNECTS: Final = Definition(
+    "weir_endpoint_connects_total",
+    "counter",
+    (*_ENDPOINT, "result"),
+    "Connects to the endpoint: `ok` or `failed`.",
+)
+ENDPOINT_REUSES: Final = Definition(
+    "weir_endpoint_reuses_total", "counter", _ENDPOINT, "Attempts on a connection that was open already."
+)
+ENDPOINT_REJECTIONS: Final = Definition(
+    "weir_endpoint_rejections_total",
+    "counter",
+    (*_ENDPOINT, "reason"),
+    "Requests that got no slot: `queue_full`, or `queue_timeout` after waiting.",
+)
+
+LOOP_LAG: Final = Definition(
+    "weir_loop_lag_seconds", "histogram", (), "How late the event loop is, measured twice a second."
+)
+ACCESS_LOG: Final = Definition(
+    "weir_access_log_lines_total",
+    "counter",
+    ("result",),
+    "Lines of the access log: `written`, `dropped` (the queue was full) or `failed` (the system refused them).",
+)
+EVENTS: Final = Definition(
+    "weir_events_total", "counter", ("event",), "Events for the operator, also those whose line was held back."
+)
+CONFIG_INFO: Final = Definition("weir_config_info", "gauge", ("version",), "1 for the configuration in force.")
+CONFIG_LOADED: Final = Definition(
+    "weir_config_loaded_timestamp_seconds", "gauge", (), "When the configuration in force was loaded (Unix time)."
+)
+CONFIG_RELOADS: Final = Definition(
+    "weir_config_reloads_total", "counter", ("result",), "Reloads: `ok`, or `refused` (the old configuration stays)."
+)
+BUILD_INFO: Final = Definition("weir_build_info", "gauge", ("version", "python"), "1, with the versions as labels.")
+
+SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
+    "Requests": (
+        *(REQUESTS, DURATION, UPSTREAM_DURATION, QUEUE_WAIT, RETRIES, ROUTE_HITS),
+        *(BYTES_RECEIVED, BYTES_SENT, OVERFLOW),
+    ),
+    "Connections": (CONNECTIONS, ACCEPTED, MALFORMED),
+    "Limits": (
+        *(DECISIONS, STORE_REQUESTS, STORE_ROUND_TRIP, STORE_ERRORS, STORE_TIMEOUTS, STORE_BREAKER),
+        *(STORE_DEGRADED, LIMIT_KEYS, LIMIT_EVICTIONS, LIMIT_OVERFLOWS),
+    ),
+    "Cache": (CACHE_REQUESTS, CACHE_STORED, CACHE_EVICTED, CACHE_COLLAPSED, CACHE_BYTES, CACHE_ENTRIES),
+    "Endpoints": (
+        *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_WAITING, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),
+        *(ENDPOINT_CONNECTS, ENDPOINT_REUSES, ENDPOINT_REJECTIONS),
+    ),
+    "Weir itself": (LOOP_LAG, ACCESS_LOG, EVENTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_RELOADS, BUILD_INFO),
+}
+
+DEFINITIONS: Final = tuple(definition for section in SECTIONS.values() for definition in section)

@@ -1,0 +1,90 @@
+"""What the collector reads of each feature: a few attributes. The features know nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Protocol
+
+
+class StoreStatsView(Protocol):
+    """Counters of a limit store."""
+
+    requests: int
+    degraded: int
+    calls: int
+    latency_sum_s: float
+    errors: int
+    timeouts: int
+    breaker_openings: int
+    evictions: int
+    overflows: int
+
+
+class LimitStoreView(Protocol):
+    @property
+    def stats(self) -> StoreStatsView: ...
+
+    def status(self) -> dict[str, Any]:
+        """`error` is None while the store answers; `keys` is there when it counts in memory."""
+
+
+class PoolView(Protocol):
+    in_use: int
+    connects: int
+    connect_failures: int
+    reuses: int
+    queue_full: int
+    queue_timeouts: int
+
+    @property
+    def idle(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+
+
+class AddressView(Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+class EndpointView(Protocol):
+    upstream_name: str
+    requests: int
+    failures: int
+
+    @property
+    def address(self) -> AddressView: ...
+    @property
+    def pool(self) -> PoolView: ...
+    @property
+    def healthy(self) -> bool: ...
+
+
+class ConnectionsView(Protocol):
+    """Who accepts connections."""
+
+    accepted: int
+
+    @property
+    def connections(self) -> Collection[Any]: ...
+
+
+class CacheStatsView(Protocol):
+    """Counters of the cache."""
+
+    hits: int
+    stale: int
+    misses: int
+    bypass: int
+    stored: int
+    evicted: int
+    collapsed: int
+
+
+class CacheView(Protocol):
+    @property
+    def stats(self) -> CacheStatsView: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def entries(self) -> int: ...

@@ -1,0 +1,84 @@
+"""READ THIS FIRST: one exchange, stage by stage.
+
+accept > route > identify > admit > look up > select > forward > store > respond > record. The order of work is the
+order of these lines. An answer that a policy intends (denied, hit, preflight) is a Response that a stage returns early;
+only "cannot go on" is an exception. Nothing below starts a task: an exchange that never waits is one plain call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from proxy.cache.stage import finish, invalidate, look_up, on_error, store
+from proxy.clients.stage import identify
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.limits.stage import admit
+from proxy.observe.stage import record
+from proxy.routing.stage import decorate, match_route
+from proxy.upstreams.stage import fetch
+from proxy.wire.stage import explain, respond
+
+if TYPE_CHECKING:
+    from proxy.app import Services
+    from proxy.exchange import Exchange
+    from proxy.http.message import Response
+
+
+async def serve(exchange: Exchange, services: Services) -> None:
+    """Carry one exchange from request to recorded response, and leave nothing of it behind, whatever happens."""
+    try:
+        try:
+            response = await answer(exchange, services)
+        except ProxyError as error:
+            exchange.error = error.kind
+            services.observe.failed(exchange, error)
+            if error.kind is ErrorKind.CLIENT_DISCONNECTED:
+                raise
+            response = decorate(exchange, explain(error, exchange.id))
+        except Exception as bug:
+            response = decorate(exchange, explain(services.observe.crashed(exchange, bug), exchange.id))
+        if (content := respond(exchange, response)) is not None:
+            await content
+    except ProxyError as error:  # the content broke: the head is out, so the connection was cut
+        exchange.error = error.kind
+    except asyncio.CancelledError:
+        exchange.error = ErrorKind.CLIENT_DISCONNECTED
+    finally:
+        if exchange.flight is not None:
+            finish(exchange, services.cache)
+        if (body := exchange.request.body) is not None:
+            exchange.bytes_received = body.received_bytes
+        record(exchange, services.observe)
+        exchange.downstream.end()
+
+
+async def answer(exchange: Exchange, services: Services) -> Response:
+    """The response that the client gets. Raises ProxyError when there can be none."""
+    if (refusal := match_route(exchange)) is not None:
+        return refusal
+    challenge = identify(exchange)
+    route = exchange.route
+    assert route is not None
+    # limits come before the challenge, or guessing passwords and keys would be free
+    if route.limits and (refusal := await admit(exchange, services.limiter)) is not None:
+        return decorate(exchange, refusal)
+    if challenge is not None:
+        return decorate(exchange, challenge)
+    if route.cache is None:
+        response = await fetch(exchange, services.registry)
+        if exchange.request.method not in _SAFE:
+            invalidate(exchange, response, services.cache)
+        return decorate(exchange, response)
+    if (stored := await look_up(exchange, services.cache)) is not None:
+        return decorate(exchange, stored)
+    try:
+        response = await fetch(exchange, services.registry)
+    except ProxyError as error:
+        if (stale := await on_error(exchange, error, services.cache)) is None:
+            raise
+        return decorate(exchange, stale)
+    return decorate(exchange, store(exchange, response, services.cache))
+
+
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # RFC 9110 §9.2.1; never invalidate (RFC 9111 §4.4)

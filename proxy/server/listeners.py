@@ -1,0 +1,131 @@
+"""Our connections, hosted by aiohttp: its runner and sites give addresses, TLS and unix sockets.
+
+Only the protocol factory is ours. The bytes never pass through aiohttp.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from aiohttp import web
+
+from proxy.wire.downstream import DownstreamConnection, Host
+
+BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+
+
+class Listener(Protocol):
+    """Where to listen: `path` is set for a unix socket, else `host` and `port`; TLS from two files."""
+
+    host: str
+    port: int
+    path: str
+    cert: str | None
+    key: str | None
+
+
+class WeirServer(web.Server):
+    """A web.Server whose protocol is our own connection."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(_never)
+        self._host = host
+
+    def __call__(self) -> Any:
+        return DownstreamConnection(self._host)
+
+    @property
+    def connections(self) -> list[Any]:
+        return list(self._host.connections)
+
+    def pre_shutdown(self) -> None:
+        self._host.is_draining = True
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        for connection in list(self._host.connections):
+            await connection.shutdown(timeout)
+
+
+class Listeners:
+    """Everything that is open. `close_sockets` stops accepting; `stop` cuts what is left."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._runner: web.ServerRunner | None = None
+        self.addresses: list[str] = []  # as printed: http://127.0.0.1:8080
+
+    async def open(self, listeners: Sequence[Listener]) -> None:
+        """Bind all of them. Raises OSError when one cannot be had; then none stays open."""
+        self._runner = runner = web.ServerRunner(WeirServer(self._host), shutdown_timeout=0.0)
+        await runner.setup()
+        try:
+            for listener in listeners:
+                await self._open(runner, listener)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def close_sockets(self) -> None:
+        """Accept nothing more. Connections that are open stay."""
+        if self._runner is not None:
+            for site in list(self._runner.sites):
+                server = getattr(site, "_server", None)  # a site has no public way to stop without the runner
+                if server is not None:
+                    server.close()
+
+    async def stop(self) -> None:
+        """Close what is left, without waiting."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _open(self, runner: web.ServerRunner, listener: Listener) -> None:
+        context = tls_context(listener.cert, listener.key) if listener.cert and listener.key else None
+        scheme = "https" if context else "http"
+        site: web.BaseSite
+        if listener.path:
+            _remove_stale(listener.path)
+            site = web.UnixSite(runner, listener.path, ssl_context=context, backlog=BACKLOG)
+            await site.start()
+            self.addresses.append(f"{scheme}+unix://{listener.path}")
+            return
+        site = web.TCPSite(runner, listener.host, listener.port, ssl_context=context, backlog=BACKLOG)
+        await site.start()
+        name = f"[{listener.host}]" if ":" in listener.host else listener.host
+        self.addresses.append(f"{scheme}://{name}:{_bound_port(runner, listener.port)}")
+
+
+def tls_context(cert: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 and later, for HTTP/1.1. Raises OSError (ssl.SSLError included) for files that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _bound_port(runner: web.ServerRunner, port: int) -> int:
+    return int(runner.addresses[-1][1]) if port == 0 else port
+
+
+def _remove_stale(path: str) -> None:
+    """A socket file that nobody listens on is left over from a crash; any other file is not ours to remove."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+
+
+async def _never(request: web.BaseRequest) -> NoReturn:
+    raise AssertionError("aiohttp parses nothing here")

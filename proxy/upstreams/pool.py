@@ -1,0 +1,340 @@
+"""The connections to one endpoint: bounded leases, a bounded queue before them, a stack of idle connections.
+
+A slot is the right to one lease. `in_use` counts slots, connects under way included; `total == idle + in_use` at every
+moment. Everything that waits is a claim with a future: for a slot (in the queue) or for a connect (dialling). A slot
+comes back in one of two places, `take_back` or `_dialled`, whatever was cancelled when: that is why none gets lost.
+
+Time comes in with the calls and with `tick`, which the registry calls twenty times a second: there is no timer per
+connection, per claim or per pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Generic
+
+from proxy.core.clock import monotonic
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.tasks import spawn
+from proxy.upstreams.address import Address
+from proxy.upstreams.claims import Claim, ClaimQueue, Throughput
+from proxy.upstreams.idle import IdleStack
+from proxy.upstreams.lease import ConnectionT, Lease
+from proxy.upstreams.upstream import PoolNumbers
+
+__all__ = ["EndpointPool"]
+
+_REAP_EVERY_S: Final = 1.0
+_WARM_AGAIN_S: Final = 1.0  # after a warm-up connect that failed
+_NEVER: Final = float("inf")
+
+
+class EndpointPool(Generic[ConnectionT]):
+    """Leases connections to `address`, at most `max_in_flight` at once; no more than that are ever open.
+
+    `connect` opens one. It runs in a task of its own, which is cancelled after the connect timeout, and raises
+    ProxyError when it fails.
+    """
+
+    __slots__ = (
+        "_claims",
+        "_clock",
+        "_dialling",
+        "_idle",
+        "_is_draining",
+        "_limit",
+        "_now",
+        "_reap_at",
+        "_throughput",
+        "_warm_at",
+        "_warming",
+        "address",
+        "connect",
+        "connect_failures",
+        "connects",
+        "in_use",
+        "numbers",
+        "on_warm_failed",
+        "queue_full",
+        "queue_timeouts",
+        "reuses",
+        "total",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        numbers: PoolNumbers,
+        connect: Callable[[], Awaitable[ConnectionT]],
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        now = clock()
+        self.address = address
+        self.numbers = numbers
+        self.connect = connect
+        self.on_warm_failed: Callable[[ProxyError, float], None] | None = None
+        self.total = 0  # connections open and being opened
+        self.in_use = 0  # leases and connects under way
+        # counters, for metrics
+        self.connects = 0
+        self.connect_failures = 0
+        self.reuses = 0
+        self.queue_full = 0
+        self.queue_timeouts = 0
+
+        self._clock = clock
+        self._now = now  # of the last tick: exact enough for idle times, and free
+        self._limit = numbers.max_in_flight  # 0 while draining
+        self._is_draining = False
+        self._idle: IdleStack[ConnectionT] = IdleStack(self._discard)
+        self._idle.take_numbers(numbers)
+        self._claims: ClaimQueue[ConnectionT] = ClaimQueue()
+        self._dialling: set[Claim[ConnectionT]] = set()
+        self._warming = 0
+        self._warm_at = now
+        self._reap_at = now + _REAP_EVERY_S
+        self._throughput = Throughput(now)
+
+    # -- leasing --
+
+    def take_now(self, now: float) -> Lease[ConnectionT] | None:
+        """A lease on an idle connection, or None when that needs a wait or a connect. Never waits."""
+        if self.in_use >= self._limit:
+            return None
+        connection = self._idle.pop(now)
+        if connection is None:
+            return None
+        self.in_use += 1
+        self.reuses += 1
+        return Lease(self, connection, True, 0.0)
+
+    async def lease(self, deadline_at: float, now: float, *, fresh: bool = False) -> Lease[ConnectionT]:
+        """A lease, after waiting for a slot up to the queue timeout and for a connect up to the connect timeout,
+        and for neither beyond `deadline_at`. With `fresh` the connection is a new one.
+
+        Raises ProxyError: QUEUE_FULL, QUEUE_TIMEOUT, CONNECT_TIMEOUT, NO_ENDPOINT when the pool drains, or what the
+        connect raised. Cancelling it gives everything back.
+        """
+        if not fresh and (lease := self.take_now(now)) is not None:
+            return lease
+        claim: Claim[ConnectionT] = Claim(now, deadline_at, fresh)
+        if self.in_use < self._limit:
+            self._dial(claim, now)
+        else:
+            self._enqueue(claim, now)
+        try:
+            return await claim.future
+        except BaseException:
+            self._abandon(claim)
+            raise
+
+    def take_back(self, connection: ConnectionT, clean: bool) -> None:
+        """The end of a lease; only `Lease.release` calls this. Who has waited longest gets the slot at once."""
+        if clean and self._claims.is_empty and self.in_use <= self._limit and self._idle.push(connection, self._now):
+            self.in_use -= 1
+            return
+        # A queue, a broken connection, a full stack, a lower limit or a drain.
+        self.in_use -= 1
+        if clean:
+            self._idle.push_beyond(connection, self._now)
+        else:
+            self._discard(connection)
+        self._serve_claims()
+
+    # -- time, configuration, end --
+
+    def tick(self, now: float) -> None:
+        """End what has waited too long; close what has been idle or alive too long. Late by at most the tick."""
+        self._now = now
+        if not self._claims.is_empty:
+            self._expire_queued(now)
+        if self._dialling:
+            self._expire_dialling(now)
+        if now >= self._reap_at:
+            self._reap_at = now + _REAP_EVERY_S
+            self._idle.reap(now)
+            self._throughput.measure(self.connects + self.reuses, now)
+
+    def warm(self, now: float) -> None:
+        """Open what is missing to `min_idle`, in the background. For healthy endpoints."""
+        while now >= self._warm_at and self.idle + self._warming < self.numbers.min_idle and self.total < self._limit:
+            claim: Claim[ConnectionT] = Claim(now, _NEVER, fresh=True)
+            claim.future.add_done_callback(self._warmed)
+            self._warming += 1
+            self._dial(claim, now)
+
+    def resize(self, numbers: PoolNumbers) -> None:
+        """Other numbers, effective at once. Leases above a lower limit are not interrupted."""
+        self.numbers = numbers
+        if not self._is_draining:
+            self._limit = numbers.max_in_flight
+            self._idle.take_numbers(numbers)
+        self._serve_claims()
+
+    def drain(self) -> None:
+        """No new leases, nothing idle. What has a lease or a place in the queue is served to its end."""
+        self._is_draining = True
+        self._limit = self._idle.limit = 0
+        self._idle.shrink(0)
+
+    def close(self) -> None:
+        """Drain, and fail everything that waits. Leased connections close when they are released."""
+        self.drain()
+        for claim in [*self._claims.clear(), *self._dialling]:
+            claim.fail(ProxyError(ErrorKind.DRAINING, f"{self.address.label}: shutting down"))
+
+    @property
+    def closed(self) -> bool:
+        """Drained to the last lease."""
+        return self._is_draining and self.in_use == 0 and self._claims.is_empty
+
+    # -- numbers --
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._claims)
+
+    @property
+    def load(self) -> int:
+        """Exchanges that are here, served or waiting."""
+        return self.in_use if self._claims.is_empty else self.in_use + len(self._claims)
+
+    @property
+    def has_room(self) -> bool:
+        """A connection may be opened without waiting for a slot."""
+        return self.in_use < self._limit
+
+    def stats(self) -> dict[str, int]:
+        return {"total": self.total, "in_use": self.in_use, "idle": self.idle, "waiting": self.waiting}
+
+    def __repr__(self) -> str:
+        numbers = " ".join(f"{name}={value}" for name, value in self.stats().items())
+        return f"<EndpointPool {self.address.label} {numbers}>"
+
+    # -- slots --
+
+    def _serve_claims(self) -> None:
+        """Give free slots to those who have waited longest, and close what is idle beyond the limits.
+
+        Also while draining: what is in the queue was let in.
+        """
+        while self.in_use < self.numbers.max_in_flight and (claim := self._claims.pop()) is not None:
+            now = self._clock()
+            claim.queue_s = max(now - claim.since, 0.0)
+            connection = None if claim.fresh else self._idle.pop(now)
+            if connection is None:
+                self._dial(claim, now)
+            else:
+                self.in_use += 1
+                self.reuses += 1
+                claim.future.set_result(Lease(self, connection, True, claim.queue_s))
+        self._idle.shrink(min(self._idle.limit, max(self.numbers.max_in_flight - self.in_use, 0)))
+
+    def _enqueue(self, claim: Claim[ConnectionT], now: float) -> None:
+        if self._is_draining:
+            raise ProxyError(ErrorKind.NO_ENDPOINT, f"{self.address.label}: draining", retry_after_s=1.0)
+        if self.waiting >= self.numbers.queue:
+            self.queue_full += 1
+            detail = f"{self.address.label}: {self.in_use} in flight, {self.waiting} waiting"
+            raise ProxyError(ErrorKind.QUEUE_FULL, detail, retry_after_s=self._retry_after_s())
+        self._claims.append(claim, now + self.numbers.queue_timeout_s)
+
+    def _abandon(self, claim: Claim[ConnectionT]) -> None:
+        """Nobody waits for this claim any more. If it dials, its slot comes back in `_dialled`."""
+        if claim.task is None:
+            self._claims.remove(claim)
+        else:
+            claim.task.cancel()
+        future = claim.future
+        if not future.done():
+            future.cancel()
+        elif not future.cancelled() and future.exception() is None:
+            future.result().release(True)  # granted and abandoned in the same turn of the loop: it is unused
+
+    def _discard(self, connection: ConnectionT) -> None:
+        self.total -= 1
+        connection.on_closed = None
+        connection.close()
+
+    # -- connecting --
+
+    def _dial(self, claim: Claim[ConnectionT], now: float) -> None:
+        self.in_use += 1
+        self.total += 1
+        self._idle.shrink(max(self.numbers.max_in_flight - self.in_use, 0))  # a fresh one, while others idle
+        claim.expires_at = min(claim.deadline_at, now + self.numbers.connect_timeout_s)
+        claim.task = spawn(self._connect(), name=f"connect {self.address.label}")
+        claim.task.add_done_callback(partial(self._dialled, claim))
+        self._dialling.add(claim)
+
+    async def _connect(self) -> ConnectionT | ProxyError:
+        try:
+            return await self.connect()
+        except ProxyError as error:  # an ordinary end of a connect, returned because a task that raises is logged
+            return error
+
+    def _dialled(self, claim: Claim[ConnectionT], task: asyncio.Task[ConnectionT | ProxyError]) -> None:
+        """Every connect ends here, also one that was cancelled before it began."""
+        self._dialling.discard(claim)
+        if task.cancelled():
+            self._not_connected(claim, None)
+        elif (error := task.exception()) is not None:
+            self._not_connected(claim, error)
+        elif isinstance(outcome := task.result(), ProxyError):
+            self._not_connected(claim, outcome)
+        else:
+            self.connects += 1
+            outcome.on_closed = self._idle.remove
+            lease = Lease(self, outcome, False, claim.queue_s)
+            if claim.future.done():
+                lease.release(True)  # for whoever comes next
+            else:
+                claim.future.set_result(lease)
+
+    def _not_connected(self, claim: Claim[ConnectionT], error: BaseException | None) -> None:
+        """`error` is None for a connect that was cancelled: by its client, by its timeout, or with the loop."""
+        self.in_use -= 1
+        self.total -= 1
+        if not claim.future.done():
+            if error is None:
+                claim.future.cancel()
+            else:
+                self.connect_failures += 1
+                claim.future.set_exception(error)
+        self._serve_claims()
+
+    def _warmed(self, future: asyncio.Future[Lease[ConnectionT]]) -> None:
+        self._warming -= 1
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            future.result().release(True)
+            return
+        now = self._clock()
+        self._warm_at = now + _WARM_AGAIN_S
+        if isinstance(error, ProxyError) and self.on_warm_failed is not None:
+            self.on_warm_failed(error, now)
+
+    # -- expiry --
+
+    def _expire_queued(self, now: float) -> None:
+        for claim in self._claims.expired(now):
+            self.queue_timeouts += 1
+            detail = f"{self.address.label}: no free slot within {now - claim.since:.2f} s"
+            claim.fail(ProxyError(ErrorKind.QUEUE_TIMEOUT, detail, retry_after_s=self._retry_after_s()))
+
+    def _expire_dialling(self, now: float) -> None:
+        for claim in [claim for claim in self._dialling if claim.expires_at <= now and not claim.future.done()]:
+            self.connect_failures += 1
+            claim.fail(ProxyError(ErrorKind.CONNECT_TIMEOUT, f"{self.address.label}: not connected in time"))
+
+    def _retry_after_s(self) -> float:
+        return self._throughput.retry_after_s(self.waiting)

@@ -1,0 +1,137 @@
+"""One entry of the `upstreams:` section: where it is and how it may be used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic.json_schema import WithJsonSchema
+
+from proxy.core.settings import Duration, FileName, Model
+from proxy.upstreams.address import parse_address
+
+__all__ = ["HealthSettings", "PoolSettings", "UpstreamSettings", "UpstreamTlsSettings"]
+
+
+def _check_url(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _check_path(path: str) -> str:
+    if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path or "#" in path:
+        raise ValueError("a health path begins with / and is printable ASCII without spaces, such as /healthz")
+    return path
+
+
+_URL_SCHEMA = {
+    "type": "string",
+    "pattern": "^(https?://|unix:/)",
+    "description": "The address of an endpoint.",
+    "examples": ["http://127.0.0.1:3000", "https://app.internal", "unix:/run/app.sock"],
+}
+Url = Annotated[str, AfterValidator(_check_url), WithJsonSchema(_URL_SCHEMA)]
+Urls = Annotated[
+    tuple[Url, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [_URL_SCHEMA, {"type": "array", "items": _URL_SCHEMA}]}),
+]
+
+
+class PoolSettings(Model):
+    """Connections to one endpoint, and the queue before them. Every number is per endpoint."""
+
+    max_in_flight: int = Field(
+        default=64, ge=1, le=100_000, description="Most exchanges, and so connections, an endpoint has at once."
+    )
+    min_idle: int = Field(default=0, ge=0, description="Connections kept open and ready, without any request.")
+    max_idle: int = Field(default=32, ge=0, description="Most connections kept open without a request.")
+    idle_timeout: Duration = Field(
+        default=60.0, gt=0, description="An unused connection is closed after this; keep it below the backend's own."
+    )
+    max_lifetime: Duration = Field(default=300.0, gt=0, description="A connection of this age is not used again.")
+    connect_timeout: Duration = Field(default=1.0, gt=0, description="Longest time to connect, TLS included, or 504.")
+    queue: int = Field(
+        default=128, ge=0, le=1_000_000, description="Most requests that wait for a free slot, or 503. 0: none."
+    )
+    queue_timeout: Duration = Field(default=2.0, gt=0, description="Longest wait for a free slot, or 503.")
+
+    @model_validator(mode="after")
+    def _check_min_idle(self) -> PoolSettings:
+        most = min(self.max_idle, self.max_in_flight)
+        if self.min_idle > most:
+            name = "max_idle" if most == self.max_idle else "max_in_flight"
+            raise ValueError(f"min_idle ({self.min_idle}) is above {name} ({most})")
+        return self
+
+
+class HealthSettings(Model):
+    """Active checks of every endpoint. Without them an endpoint that refuses is tried by a plain connect."""
+
+    path: Annotated[str, AfterValidator(_check_path)] = Field(
+        description="Asked with GET; a status from 200 to 399 is healthy."
+    )
+    interval: Duration = Field(default=2.0, gt=0, description="Between two checks of an endpoint.")
+    timeout: Duration = Field(default=2.0, gt=0, description="Longest time for the response head of a check.")
+    rise: int = Field(default=2, ge=1, description="Good checks in a row that bring an endpoint back.")
+    fall: int = Field(default=3, ge=1, description="Bad checks in a row that take an endpoint out.")
+
+
+class UpstreamTlsSettings(Model):
+    """How `https://` endpoints are verified, and who we say we are."""
+
+    ca: FileName | None = Field(
+        default=None, description="File of the certificate authorities to trust instead of the system's."
+    )
+    verify: bool = Field(default=True, description="false accepts any certificate: for tests only.")
+    server_name: str | None = Field(
+        default=None, min_length=1, description="Name to ask for (SNI) and to verify instead of the address's host."
+    )
+    cert: FileName | None = Field(default=None, description="File of the client certificate, PEM, with its chain.")
+    key: FileName | None = Field(
+        default=None, description="File of the client certificate's key, if it is not in `cert`."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> UpstreamTlsSettings:
+        if self.key is not None and self.cert is None:
+            raise ValueError("key has no cert that it belongs to")
+        if self.ca is not None and not self.verify:
+            raise ValueError("ca has no effect with verify: false")
+        return self
+
+
+class UpstreamSettings(Model):
+    """A named group of endpoints that give the same answers."""
+
+    primary: Urls = Field(description="Endpoints that take every request.")
+    replicas: Urls = Field(
+        default=(), description="Endpoints that take GET and HEAD, unless the route says `read: primary`."
+    )
+    select: Literal["round_robin", "least_requests"] = Field(
+        default="round_robin", description="Which of several healthy endpoints is used: in turn, or the least busy."
+    )
+    pool: PoolSettings = Field(default_factory=PoolSettings, description="Connections to each endpoint.")
+    health: HealthSettings | None = Field(default=None, description="Active checks of each endpoint.")
+    tls: UpstreamTlsSettings | None = Field(default=None, description="For `https://` endpoints.")
+    host: Literal["pass", "upstream"] = Field(
+        default="pass", description="Host that the backend sees: the client's, or the one of the endpoint's address."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> UpstreamSettings:
+        if not self.primary:
+            raise ValueError("primary lists no address")
+        for role, urls in (("primary", self.primary), ("replicas", self.replicas)):
+            seen: set[str] = set()
+            for label in (parse_address(url).label for url in urls):
+                if label in seen:
+                    raise ValueError(f"{role} lists {label} twice")
+                seen.add(label)
+        if self.tls is not None and not any(url.lower().startswith("https:") for url in self.primary + self.replicas):
+            raise ValueError("tls is for https:// endpoints, and this upstream has none")
+        return self

@@ -1,0 +1,156 @@
+"""select and forward: choose an endpoint, lease a connection, send the request, read the response head.
+
+The lease lives as long as the response: the connection itself gives it back when the last byte is in, or closes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.core.clock import monotonic
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.http.forwarding import forwarding_lines, upstream_fields
+from proxy.upstreams.retry import may_retry
+from proxy.wire.limits import HIGH_WATER_BYTES
+from proxy.wire.timers import NEVER
+
+if TYPE_CHECKING:
+    from proxy.exchange import Exchange
+    from proxy.http.message import Request, Response
+    from proxy.routing.route import Route
+    from proxy.upstreams.registry import Endpoint, Registry
+
+_SAFE = frozenset({b"GET", b"HEAD"})
+
+
+async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
+    """The backend's final response; its content is bytes, or a Source that must be started or cancelled.
+
+    Waits for content of the request (at most HIGH_WATER_BYTES before a connection is leased, W17), for a slot, for a
+    connection and for the response head, together at most the route's timeout. Raises ProxyError.
+    """
+    request = exchange.request
+    route = exchange.route
+    assert route is not None
+    body = request.body
+    if body is not None:
+        body.limit(route.max_body_bytes)
+        if not body.is_complete:
+            await body.prefill(HIGH_WATER_BYTES)
+    use_replicas = not route.read_primary and request.method in _SAFE and not request.upgrade
+    deadline_at = exchange.received_at + route.timeout_s
+    failed: Endpoint[Any] | None = None
+    reused_died = False
+    while True:
+        endpoint = registry.select(route.upstream, use_replicas, failed)
+        exchange.endpoint = endpoint
+        exchange.attempts += 1
+        exchange.bytes_sent_up = 0
+        try:
+            return await _attempt(exchange, route, endpoint, deadline_at, fresh=reused_died)
+        except ProxyError as error:
+            replayable = body is None or body.may_replay
+            if not may_retry(error.kind, request.method, replayable, exchange.bytes_sent_up, exchange.attempts):
+                raise
+            if not registry.spend_retry(route.upstream, monotonic()):
+                raise
+            reused_died = error.kind is ErrorKind.REUSED_CONNECTION_CLOSED
+            failed = None if reused_died else endpoint
+
+
+async def _attempt(
+    exchange: Exchange, route: Route, endpoint: Endpoint[Any], deadline_at: float, *, fresh: bool
+) -> Response:
+    now = monotonic()
+    lease = None if fresh else endpoint.pool.take_now(now)
+    if lease is None:
+        try:
+            lease = await endpoint.pool.lease(deadline_at, now, fresh=fresh)
+        except ProxyError as error:
+            started_at = monotonic()
+            exchange.queue_s += started_at - now
+            endpoint.failed(error.kind, started_at)
+            raise
+        started_at = monotonic()
+        exchange.queue_s += started_at - now
+        now = started_at
+    request = exchange.request
+    body = request.body
+    connection: Any = lease.connection
+    head = _head(exchange, route, endpoint)
+    rest = None
+    if body is not None:
+        if body.may_replay:
+            head += body.whole()
+        else:
+            rest = body
+    response_head = connection.send(
+        head,
+        rest,
+        expects_none=request.method == b"HEAD",
+        upgrade=bool(request.upgrade) and route.upgrade,
+        deadline_at=deadline_at,
+        stall_s=route.timeout_s,
+        release=lease.release,
+        informational=exchange.downstream.informational if exchange.downstream is not None else None,
+    )
+    try:
+        response: Response = await response_head
+    except ProxyError as error:
+        exchange.bytes_sent_up = connection.bytes_sent
+        failed_at = monotonic()
+        exchange.upstream_s = failed_at - now
+        endpoint.failed(error.kind, failed_at)
+        if error.kind is ErrorKind.CONNECTION_RESET and lease.reused:
+            raise ProxyError(ErrorKind.REUSED_CONNECTION_CLOSED, error.detail) from error
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    answered_at = monotonic()
+    exchange.upstream_s = answered_at - now
+    endpoint.succeeded(answered_at)
+    if response.get(b"content-type") == b"text/event-stream":
+        connection.deadline_at = NEVER  # events may be far apart
+    return response
+
+
+def _head(exchange: Exchange, route: Route, endpoint: Endpoint[Any]) -> bytes:
+    """The request head as it goes upstream, blank line included."""
+    request = exchange.request
+    target = request.target if route.rewrite is None else route.rewrite.apply(request.target, exchange.params)
+    upstream = route.upstream
+    authority = request.authority if upstream.passes_host and request.authority else endpoint.address.authority
+    lines = upstream_fields(
+        request,
+        peer_is_trusted=exchange.peer_is_trusted,
+        private=exchange.snapshot.private_fields,
+        conditions=exchange.conditions,
+        rules=route.request_rules,
+    )
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, target, authority), *lines]
+    parts.append(
+        forwarding_lines(
+            request,
+            peer_is_trusted=exchange.peer_is_trusted,
+            peer_address=exchange.peer.address_bytes,
+            identifier=exchange.id,
+        )
+    )
+    parts.append(_framing(request, upgrade=bool(request.upgrade) and route.upgrade))
+    return b"".join(parts)
+
+
+def _framing(request: Request, *, upgrade: bool) -> bytes:
+    if upgrade:
+        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    body = request.body
+    if body is not None:
+        if body.may_replay:
+            return b"Content-Length: %d\r\n\r\n" % body.received_bytes
+        if body.length is not None:
+            return b"Content-Length: %d\r\n\r\n" % body.length
+        return b"Transfer-Encoding: chunked\r\n\r\n"
+    if request.content_length == 0:
+        return b"Content-Length: 0\r\n\r\n"
+    return b"\r\n"

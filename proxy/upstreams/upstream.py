@@ -1,0 +1,90 @@
+"""An upstream as the line sees it: addresses parsed, TLS ready, numbers in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.upstreams.address import Address, parse_address
+from proxy.upstreams.settings import HealthSettings, PoolSettings, UpstreamSettings, UpstreamTlsSettings
+from proxy.upstreams.tls import UpstreamTls, compile_tls
+
+__all__ = ["HealthRules", "PoolNumbers", "Upstream", "compile_upstream"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNumbers:
+    """Bounds of the pool of one endpoint."""
+
+    max_in_flight: int = 64  # leases, connects under way included; also the most connections that are ever open
+    min_idle: int = 0
+    max_idle: int = 32
+    idle_timeout_s: float = 60.0
+    max_lifetime_s: float = 300.0
+    connect_timeout_s: float = 1.0
+    queue: int = 128  # waiting exchanges
+    queue_timeout_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRules:
+    """Active checks of one endpoint."""
+
+    path: str
+    interval_s: float = 2.0
+    timeout_s: float = 2.0
+    rise: int = 2
+    fall: int = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upstream:
+    """One compiled upstream. `name` is its identity over a reload; an address may be primary and replica at once."""
+
+    name: str
+    primary: tuple[Address, ...]  # never empty
+    replicas: tuple[Address, ...] = ()
+    select: str = "round_robin"  # a key of selection.POLICIES
+    pool: PoolNumbers = PoolNumbers()
+    health: HealthRules | None = None
+    tls: UpstreamTls | None = None  # set when an address is https
+    passes_host: bool = True  # False: the endpoint sees `Address.authority` as its Host
+
+
+def compile_upstream(settings: UpstreamSettings, name: str) -> Upstream:
+    """The upstream `name`. Reads the TLS files; raises ValueError when one is unusable."""
+    primary = tuple(parse_address(url) for url in settings.primary)
+    replicas = tuple(parse_address(url) for url in settings.replicas)
+    needs_tls = any(address.is_tls for address in primary + replicas)
+    return Upstream(
+        name=name,
+        primary=primary,
+        replicas=replicas,
+        select=settings.select,
+        pool=_compile_pool(settings.pool),
+        health=_compile_health(settings.health) if settings.health else None,
+        tls=compile_tls(settings.tls or UpstreamTlsSettings()) if needs_tls else None,
+        passes_host=settings.host == "pass",
+    )
+
+
+def _compile_pool(settings: PoolSettings) -> PoolNumbers:
+    return PoolNumbers(
+        max_in_flight=settings.max_in_flight,
+        min_idle=settings.min_idle,
+        max_idle=settings.max_idle,
+        idle_timeout_s=settings.idle_timeout,
+        max_lifetime_s=settings.max_lifetime,
+        connect_timeout_s=settings.connect_timeout,
+        queue=settings.queue,
+        queue_timeout_s=settings.queue_timeout,
+    )
+
+
+def _compile_health(settings: HealthSettings) -> HealthRules:
+    return HealthRules(
+        path=settings.path,
+        interval_s=settings.interval,
+        timeout_s=settings.timeout,
+        rise=settings.rise,
+        fall=settings.fall,
+    )

@@ -1,0 +1,44 @@
+"""How large and how slow a message may be, compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.wire.settings import WireSettings
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """Bounds on one connection. Seconds and bytes."""
+
+    head_timeout_s: float = 10.0
+    idle_timeout_s: float = 75.0
+    body_timeout_s: float = 30.0
+    write_timeout_s: float = 30.0
+    min_rate: float = 500.0  # bytes a second, after GRACE_S
+    max_head_bytes: int = 32 * 1024
+    max_fields: int = 100
+    max_target_bytes: int = 8 * 1024
+    underscore_fields: str = "drop"
+
+
+def compile_wire(settings: WireSettings) -> WireLimits:
+    return WireLimits(
+        head_timeout_s=settings.head_timeout,
+        idle_timeout_s=settings.idle_timeout,
+        body_timeout_s=settings.body_timeout,
+        write_timeout_s=settings.write_timeout,
+        min_rate=float(settings.min_rate),
+        max_head_bytes=settings.max_head,
+        max_fields=settings.max_fields,
+        max_target_bytes=settings.max_target,
+        underscore_fields=settings.underscore_fields,
+    )
+
+
+GRACE_S = 5.0  # before a minimum rate is asked for: TCP needs a while to get going on a bad line
+CHECK_S = 2.5  # between two looks at a body that should move
+HIGH_WATER_BYTES = 64 * 1024  # of one body held for a slow reader, per direction
+DRAIN_BYTES = 64 * 1024  # of an unread request body that is read away so that the connection can be kept (W13)
+DRAIN_S = 2.0
+MAX_PIPELINED = 32  # requests parsed ahead of the one being answered; reading pauses beyond

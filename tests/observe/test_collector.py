@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.core.errors import ErrorKind
+from proxy.observe.collector import Collector, Sources
+from proxy.observe.definitions import DEFINITIONS, DURATION, ENDPOINT_WAITING, Definition
+from proxy.observe.events import Event
+from proxy.observe.exposition import SLICE, expose
+from proxy.observe.families import numbers
+from proxy.observe.metrics import MAX_OUTCOMES, OVERFLOW
+from proxy.observe.observe import Observe
+from proxy.observe.settings import AccessLogSettings
+from proxy.observe.stage import record
+
+Labels = tuple[tuple[str, str], ...]
+
+
+async def scrape(sources: Sources) -> dict[tuple[str, Labels], float]:
+    """Every sample by name and sorted labels, from the text as Prometheus reads it."""
+    text = (await expose(Collector(sources))).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: dict[tuple[str, Labels], float], name: str, **labels: str) -> float:
+    return samples[name, tuple(sorted(labels.items()))]
+
+
+def full_sources(observe: Observe) -> Sources:
+    """Every part that Weir can have, with a number of its own in every place."""
+    pool = SimpleNamespace(
+        in_use=2, idle=3, waiting=4, connects=5, connect_failures=6, reuses=7, queue_full=8, queue_timeouts=9
+    )
+    endpoint = SimpleNamespace(
+        upstream_name="app",
+        address=SimpleNamespace(label="127.0.0.1:3000"),
+        healthy=True,
+        requests=11,
+        failures=12,
+        pool=pool,
+    )
+    store_stats = SimpleNamespace(
+        requests=21,
+        degraded=22,
+        calls=23,
+        latency_sum_s=0.5,
+        errors=24,
+        timeouts=25,
+        breaker_openings=26,
+        evictions=27,
+        overflows=28,
+    )
+    cache_stats = SimpleNamespace(hits=31, stale=32, misses=33, bypass=34, stored=35, evicted=36, collapsed=37)
+    policy = SimpleNamespace(name="per-ip", stats=SimpleNamespace(allowed=41, denied=42))
+    snapshot: Any = SimpleNamespace(version="0123456789ab", loaded_at_wall=1767225600.0, limits=[policy])
+    return Sources(
+        observe=observe,
+        snapshot=lambda: snapshot,
+        limit_store=SimpleNamespace(stats=store_stats, status=lambda: {"error": "away", "keys": 29}),
+        cache=SimpleNamespace(stats=cache_stats, bytes=38, entries=39),
+        endpoints=lambda: [endpoint],
+        connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
+    )
+
+
+async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
+    samples = await scrape(full_sources(observe))
+    endpoint = {"upstream": "app", "endpoint": "127.0.0.1:3000"}
+    shown = {
+        ("weir_endpoint_healthy", 1): endpoint,
+        ("weir_endpoint_connections", 2): endpoint | {"state": "in_use"},
+        ("weir_endpoint_connections", 3): endpoint | {"state": "idle"},
+        ("weir_endpoint_waiting", 4): endpoint,
+        ("weir_endpoint_connects_total", 5): endpoint | {"result": "ok"},
+        ("weir_endpoint_connects_total", 6): endpoint | {"result": "failed"},
+        ("weir_endpoint_reuses_total", 7): endpoint,
+        ("weir_endpoint_rejections_total", 8): endpoint | {"reason": "queue_full"},
+        ("weir_endpoint_rejections_total", 9): endpoint | {"reason": "queue_timeout"},
+        ("weir_endpoint_requests_total", 11): endpoint,
+        ("weir_endpoint_failures_total", 12): endpoint,
+        ("weir_limit_store_requests_total", 21): {"mode": "shared"},
+        ("weir_limit_store_requests_total", 22): {"mode": "degraded"},
+        ("weir_limit_store_round_trip_seconds_count", 23): {},
+        ("weir_limit_store_round_trip_seconds_sum", 0.5): {},
+        ("weir_limit_store_errors_total", 24): {},
+        ("weir_limit_store_timeouts_total", 25): {},
+        ("weir_limit_store_breaker_openings_total", 26): {},
+        ("weir_limit_keys_evicted_total", 27): {},
+        ("weir_limit_keys_shared_total", 28): {},
+        ("weir_limit_keys", 29): {},
+        ("weir_limit_store_degraded", 1): {},
+        ("weir_limit_decisions_total", 41): {"policy": "per-ip", "decision": "allowed"},
+        ("weir_limit_decisions_total", 42): {"policy": "per-ip", "decision": "denied"},
+        ("weir_cache_requests_total", 31): {"result": "hit"},
+        ("weir_cache_requests_total", 32): {"result": "stale"},
+        ("weir_cache_requests_total", 33): {"result": "miss"},
+        ("weir_cache_requests_total", 34): {"result": "bypass"},
+        ("weir_cache_stored_total", 35): {},
+        ("weir_cache_evicted_total", 36): {},
+        ("weir_cache_collapsed_total", 37): {},
+        ("weir_cache_bytes", 38): {},
+        ("weir_cache_entries", 39): {},
+        ("weir_connections", 2): {},
+        ("weir_connections_accepted_total", 51): {},
+        ("weir_config_info", 1): {"version": "0123456789ab"},
+        ("weir_config_loaded_timestamp_seconds", 1767225600.0): {},
+    }
+    assert {(name, value(samples, name, **labels)): labels for (name, _), labels in shown.items()} == shown
+
+
+async def test_exactly_the_defined_families_are_shown(observe: Observe, tmp_path: Any) -> None:
+    observe.access_log.apply(AccessLogSettings(path=str(tmp_path / "log")))
+    families = [family.definition for family in Collector(full_sources(observe)).families()]
+    assert tuple(definition for definition in families if definition.name.startswith("weir_")) == DEFINITIONS
+    assert all(definition.name.startswith(("weir_", "process_")) for definition in families)
+
+
+async def test_a_part_that_is_absent_has_no_series(observe: Observe) -> None:
+    names = {name for name, _ in await scrape(Sources(observe))}
+    assert not any(
+        name.startswith(("weir_cache_", "weir_limit_", "weir_endpoint_", "weir_config_info")) for name in names
+    )
+    assert "weir_requests_total" not in names  # nothing has happened yet
+    assert "weir_build_info" in names
+
+
+async def test_what_an_exchange_left_is_shown(observe: Observe, make_exchange: Any) -> None:
+    stats = observe.routes.for_route("search")
+    record(make_exchange(stats=stats, bytes_sent=100, queue_s=0.5), observe, 100.02)
+    record(make_exchange(stats=stats, status=503, error=ErrorKind.QUEUE_FULL, endpoint=None), observe, 102.0)
+    samples = await scrape(Sources(observe))
+    assert value(samples, "weir_requests_total", route="search", method="GET", status="200", reason="-") == 1
+    assert value(samples, "weir_requests_total", route="search", method="GET", status="503", reason="queue_full") == 1
+    assert value(samples, "weir_request_duration_seconds_bucket", route="search", le="0.01") == 0
+    assert value(samples, "weir_request_duration_seconds_bucket", route="search", le="0.025") == 1
+    assert value(samples, "weir_request_duration_seconds_bucket", route="search", le="+Inf") == 2
+    assert value(samples, "weir_request_duration_seconds_count", route="search") == 2
+    assert value(samples, "weir_request_duration_seconds_sum", route="search") == pytest.approx(2.02)
+    assert value(samples, "weir_upstream_duration_seconds_count", route="search") == 1
+    assert value(samples, "weir_queue_wait_seconds_sum", route="search") == 0.5
+    assert value(samples, "weir_response_content_bytes_total", route="search") == 100
+
+
+async def test_histogram_buckets_only_grow(observe: Observe, make_exchange: Any) -> None:
+    rng = random.Random(3)
+    stats = observe.routes.for_route("search")
+    for _ in range(500):
+        exchange = make_exchange(stats=stats)
+        exchange.received_at = 0.0
+        record(exchange, observe, rng.expovariate(2.0))
+    family = next(family for family in Collector(Sources(observe)).families() if family.definition is DURATION)
+    counts = [sample.value for sample in family.samples if sample.name.endswith("_bucket")]
+    assert counts == sorted(counts)
+    assert counts[-1] == 500
+
+
+async def test_events_and_reloads_are_counted(observe: Observe) -> None:
+    observe.events.say(Event.RELOAD_OK, "Reloaded.")
+    observe.events.say(Event.RELOAD_REFUSED, "Not reloaded.")
+    observe.events.say(Event.RELOAD_REFUSED, "Not reloaded.")
+    observe.malformed.note(ErrorKind.REQUEST_MALFORMED, "192.0.2.1", "bad", 1.0)
+    samples = await scrape(Sources(observe))
+    assert value(samples, "weir_config_reloads_total", result="ok") == 1
+    assert value(samples, "weir_config_reloads_total", result="refused") == 2
+    assert value(samples, "weir_events_total", event="reload_refused") == 2
+    assert value(samples, "weir_malformed_requests_total", reason="request_malformed") == 1
+
+
+async def test_lines_of_the_access_log_are_counted(observe: Observe, make_exchange: Any, stalled_pipe: str) -> None:
+    observe.access_log.apply(AccessLogSettings(path=stalled_pipe, sample=1.0))
+    for _ in range(15_000):
+        record(make_exchange(), observe, 100.1)
+    samples = await scrape(Sources(observe))
+    assert value(samples, "weir_access_log_lines_total", result="dropped") > 0
+
+
+async def test_ten_thousand_random_paths_and_methods_give_a_bounded_page(observe: Observe, make_exchange: Any) -> None:
+    rng = random.Random(11)
+    stats = [observe.routes.for_route(f"r{number}") for number in range(5)]
+    for number in range(10_000):
+        exchange = make_exchange(
+            stats=rng.choice(stats),
+            method=b"X%d" % number,
+            path=f"/{rng.getrandbits(64):x}",
+            host=f"h{number}.example",
+            status=rng.randrange(200, 600),
+        )
+        record(exchange, observe, 100.0)
+    samples = await scrape(Sources(observe))
+    assert len(samples) < 5 * (100 + 1 + 2 * 18 + 6) + 100
+    assert value(samples, "weir_label_overflow_total") > 0
+    assert sum(count for (name, _), count in samples.items() if name == "weir_requests_total") == 10_000
+    assert {dict(labels)["method"] for name, labels in samples if name == "weir_requests_total"} == {"OTHER", OVERFLOW}
+
+
+async def test_any_byte_in_a_label_survives_the_text(observe: Observe) -> None:
+    name = 'a"b\\c\nd é'
+    observe.routes.for_route(name).first(b"GET", 200, "-")
+    samples = await scrape(Sources(observe))
+    assert value(samples, "weir_requests_total", route=name, method="GET", status="200", reason="-") == 1
+
+
+def test_configured_names_past_the_cap_are_summed_under_other() -> None:
+    samples = list(numbers(ENDPOINT_WAITING, [(("app", f"e{number}"), 2) for number in range(10)], 3).samples)
+    assert len(samples) == 4
+    assert samples[-1].labels == {"upstream": OVERFLOW, "endpoint": OVERFLOW}
+    assert samples[-1].value == 14
+
+
+def test_wrong_labels_are_a_defect_that_shows() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        list(numbers(ENDPOINT_WAITING, [(("app",), 1)]).samples)
+
+
+class Big:
+    """Families of many samples."""
+
+    def families(self) -> Any:
+        for name in ("weir_a", "weir_b"):
+            rows = (((str(number),), number) for number in range(MAX_OUTCOMES))
+            yield numbers(Definition(name, "gauge", ("n",), "Many."), rows, MAX_OUTCOMES)
+
+
+async def test_a_large_page_leaves_the_loop_free() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count_turns())
+    text = (await expose(Big())).decode()
+    counting.cancel()
+    assert turns >= 2 * MAX_OUTCOMES // SLICE
+    assert text.count("# HELP") == text.count("# TYPE") == 2
+    families = list(text_string_to_metric_families(text))
+    assert [len(family.samples) for family in families] == [MAX_OUTCOMES, MAX_OUTCOMES]
+
+
+async def test_the_usual_process_metrics_are_there_where_there_is_proc(observe: Observe) -> None:
+    names = {name for name, _ in await scrape(Sources(observe))}
+    usual = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
+    assert (usual <= names) is Path("/proc/self/stat").exists()

@@ -1,0 +1,81 @@
+"""The collector reads attributes of other features; here are the real ones."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.core.errors import ErrorKind
+from proxy.core.units import Rate
+from proxy.limits.memory_store import MemoryStore
+from proxy.limits.policy import compile_limit
+from proxy.limits.redis_store import RedisStore
+from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.observe.collector import Collector, Sources
+from proxy.observe.exposition import expose
+from proxy.observe.observe import Observe
+from proxy.upstreams.address import parse_address
+from proxy.upstreams.registry import Registry
+from proxy.upstreams.upstream import Upstream
+from proxy.wire.downstream import Host
+from proxy.wire.limits import WireLimits
+from proxy.wire.timers import Timers
+
+
+async def read(sources: Sources, name: str) -> list[tuple[dict[str, str], float]]:
+    text = (await expose(Collector(sources))).decode()
+    return [
+        (sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
+async def test_endpoints_of_the_registry(observe: Observe) -> None:
+    async def never(*_: Any) -> Any:
+        raise AssertionError("nobody connects here")
+
+    registry: Registry[Any] = Registry(never, clock=lambda: 10.0)
+    addresses = (parse_address("http://127.0.0.1:3000"), parse_address("unix:/run/app.sock"))
+    registry.apply({"app": Upstream("app", addresses)}, 10.0)
+    registry.endpoints[0].failed(ErrorKind.CONNECT_REFUSED, 10.0)
+    sources = Sources(observe, endpoints=lambda: registry.endpoints)
+    assert await read(sources, "weir_endpoint_healthy") == [
+        ({"upstream": "app", "endpoint": "127.0.0.1:3000"}, 0),
+        ({"upstream": "app", "endpoint": "unix:/run/app.sock"}, 1),
+    ]
+    assert [number for _, number in await read(sources, "weir_endpoint_failures_total")] == [1, 0]
+    for name in ("connections", "waiting", "requests_total", "connects_total", "reuses_total", "rejections_total"):
+        assert await read(sources, f"weir_endpoint_{name}")
+
+
+async def test_limits_and_their_store(observe: Observe) -> None:
+    policy = compile_limit("per-ip", LimitSettings(rate=Rate(5, 60.0), by="ip"), "t.yaml:1")
+    policy.stats.allowed, policy.stats.denied = 3, 2
+    store = MemoryStore(max_keys=100)
+    store.decide((policy,), [b"key"], 1, 10.0)
+    snapshot: Any = SimpleNamespace(version="0", loaded_at_wall=0.0, limits=[policy])
+    sources = Sources(observe, snapshot=lambda: snapshot, limit_store=store)
+    assert await read(sources, "weir_limit_decisions_total") == [
+        ({"policy": "per-ip", "decision": "allowed"}, 3),
+        ({"policy": "per-ip", "decision": "denied"}, 2),
+    ]
+    assert await read(sources, "weir_limit_keys") == [({}, 1)]
+    assert await read(sources, "weir_limit_store_degraded") == [({}, 0)]
+
+
+async def test_a_shared_store_that_is_not_there(observe: Observe) -> None:
+    store = RedisStore("redis://127.0.0.1:1/0", LimiterSettings(), lambda why: None)
+    assert await read(Sources(observe, limit_store=store), "weir_limit_store_degraded") == [({}, 1)]
+
+
+async def test_connections_of_the_wire(observe: Observe) -> None:
+    nobody: Any = None
+    host = Host(limits=WireLimits(), timers=Timers(1.0), serve=nobody, refuse=nobody, welcome=nobody)
+    host.accepted = 7
+    sources = Sources(observe, connections=host)
+    assert await read(sources, "weir_connections_accepted_total") == [({}, 7)]
+    assert await read(sources, "weir_connections") == [({}, 0)]

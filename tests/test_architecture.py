@@ -1,0 +1,158 @@
+"""The shape of the house: who may import whom. The tables here are the documentation of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "proxy"
+FEATURES = ("clients", "routing", "limits", "cache", "upstreams")
+
+# what a file's floor is, first match wins; imports go down or stay on the floor
+FLOORS: tuple[tuple[str, int], ...] = (
+    ("__init__", 0),
+    ("core/", 0),
+    ("http/", 0),
+    ("exchange", 2),
+    ("snapshot", 2),
+    ("pipeline", 5),
+    ("server/", 6),
+    ("admin/", 6),
+    ("app", 7),
+    ("cli/", 7),
+    ("__main__", 7),
+    ("config/", 3),
+    ("observe/stage", 4),
+    ("observe/", 3),
+    ("wire/settings", 1),
+    ("wire/limits", 1),
+    ("wire/stage", 4),
+    ("wire/", 3),
+    ("*/stage", 4),
+    ("*/*_store", 3),
+    ("limits/fallback", 3),
+    ("limits/waiting_line", 3),
+    ("clients/jwks", 3),
+    ("cache/fill", 3),
+    ("cache/flights", 3),
+    ("cache/refresh", 4),
+    ("cache/cache", 3),
+    ("cache/errand", 3),
+    ("cache/arrival", 3),
+    ("cache/taking", 4),
+    ("upstreams/registry", 3),
+    ("upstreams/group", 3),
+    ("upstreams/endpoint", 3),
+    ("upstreams/pool", 3),
+    ("upstreams/claims", 3),
+    ("upstreams/idle", 3),
+    ("upstreams/lease", 3),
+    ("upstreams/prober", 3),
+    ("*/*", 1),
+)
+# pure files read no clock, draw no lots and touch nothing outside; these three give floor 0 its clock, ids and tasks
+IMPURE = frozenset({"asyncio", "aiohttp", "redis", "asyncpg", "logging", "random", "time", "prometheus_client"})
+CLOCKS = frozenset({"core/clock", "core/ids", "core/tasks"})
+# a third party has one door
+DOORS: dict[str, tuple[str, ...]] = {
+    "httptools": ("wire/",),
+    "uvloop": ("app",),
+    "redis": ("limits/redis_link_store", "limits/redis_store"),
+    "yaml": ("config/",),
+    "pydantic": ("core/settings", "config/", "*/settings"),
+    "prometheus_client": ("observe/",),
+    "jwt": ("clients/",),
+    "cryptography": ("clients/",),
+    "typer": ("cli/", "__main__"),
+    "rich": ("cli/",),
+    "aiohttp": ("server/", "admin/", "app", "clients/jwks", "upstreams/prober", "cli/"),
+}
+
+
+def modules() -> list[str]:
+    return sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.py"))
+
+
+def matches(name: str, pattern: str) -> bool:
+    if pattern.startswith("*/"):
+        rest = name.partition("/")[2]
+        if not rest:
+            return False
+        tail = pattern[2:]
+        return tail == "*" or rest == tail or (tail.startswith("*") and rest.endswith(tail[1:]))
+    return name == pattern or (pattern.endswith("/") and name.startswith(pattern))
+
+
+def floor(name: str) -> int:
+    return next(number for pattern, number in FLOORS if matches(name, pattern))
+
+
+def imports(name: str, *, typing_too: bool = False) -> Iterator[str]:
+    """What is imported when the module runs; also what is imported for annotations only, if asked."""
+    tree = ast.parse((ROOT / f"{name}.py").read_text())
+    for_typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if not typing_too and id(node) in for_typing:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(name: str) -> Iterator[str]:
+    for module in imports(name):
+        if module.startswith("proxy."):
+            path = module.removeprefix("proxy.").replace(".", "/")
+            if (ROOT / f"{path}.py").exists():
+                yield path
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_go_down_only(name: str) -> None:
+    if name.endswith("__init__"):
+        return
+    higher = [other for other in ours(name) if floor(other) > floor(name)]
+    assert not higher, f"{name} (floor {floor(name)}) imports {higher}"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.split("/")[0] in FEATURES])
+def test_features_never_import_one_another(name: str) -> None:
+    own = name.split("/")[0]
+    others = [other for other in ours(name) if other.split("/")[0] in FEATURES and other.split("/")[0] != own]
+    assert not others
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if floor(name) <= 2 and name not in CLOCKS])
+def test_pure_files_import_nothing_that_waits_or_tells_the_time(name: str) -> None:
+    impure = {module.split(".")[0] for module in imports(name)} & IMPURE
+    assert not impure
+
+
+@pytest.mark.parametrize("package", sorted(DOORS))
+def test_a_third_party_has_one_door(package: str) -> None:
+    strangers = [
+        name
+        for name in modules()
+        if any(module.split(".")[0] == package for module in imports(name))
+        and not any(matches(name, door) for door in DOORS[package])
+    ]
+    assert not strangers
+
+
+def test_nothing_starts_a_bare_task() -> None:
+    bare = [name for name in modules() if name != "core/tasks" and ".create_task(" in (ROOT / f"{name}.py").read_text()]
+    assert not bare
+
+
+def test_the_line_fits_one_screen_and_a_half() -> None:
+    assert len((ROOT / "pipeline.py").read_text().splitlines()) <= 100

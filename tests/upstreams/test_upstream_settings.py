@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.core.settings import FromText
+from proxy.upstreams.settings import UpstreamSettings
+from proxy.upstreams.upstream import HealthRules, PoolNumbers, compile_upstream
+
+APP = "http://127.0.0.1:3000"
+
+
+def read(**section: Any) -> UpstreamSettings:
+    return UpstreamSettings.model_validate(section, context=FromText())
+
+
+def test_one_address_is_a_whole_upstream() -> None:
+    upstream = compile_upstream(read(primary=APP), "app")
+    assert [address.label for address in upstream.primary] == ["127.0.0.1:3000"]
+    assert upstream.replicas == ()
+    assert upstream.pool == PoolNumbers()
+    assert (upstream.name, upstream.select, upstream.health, upstream.tls, upstream.passes_host) == (
+        "app",
+        "round_robin",
+        None,
+        None,
+        True,
+    )
+
+
+def test_everything_said_arrives_compiled() -> None:
+    upstream = compile_upstream(
+        read(
+            primary=[APP, "unix:/run/app.sock"],
+            replicas=["http://127.0.0.1:3001"],
+            select="least_requests",
+            pool={
+                "max_in_flight": 8,
+                "min_idle": 1,
+                "max_idle": 4,
+                "idle_timeout": "4s",
+                "max_lifetime": "1m",
+                "connect_timeout": "250ms",
+                "queue": 0,
+                "queue_timeout": "1s",
+            },
+            health={"path": "/healthz?deep=1", "interval": "500ms", "timeout": "1s", "rise": 1, "fall": 5},
+            host="upstream",
+        ),
+        "app",
+    )
+    assert [address.label for address in upstream.primary] == ["127.0.0.1:3000", "unix:/run/app.sock"]
+    assert [address.label for address in upstream.replicas] == ["127.0.0.1:3001"]
+    assert upstream.pool == PoolNumbers(8, 1, 4, 4.0, 60.0, 0.25, 0, 1.0)
+    assert upstream.health == HealthRules("/healthz?deep=1", 0.5, 1.0, 1, 5)
+    assert upstream.select == "least_requests"
+    assert not upstream.passes_host
+
+
+def test_an_address_may_be_primary_and_replica() -> None:
+    upstream = compile_upstream(read(primary=APP, replicas=[APP, "http://127.0.0.1:3001"]), "app")
+    assert upstream.primary[0] == upstream.replicas[0]
+
+
+def test_https_is_verified_without_a_word_in_the_configuration() -> None:
+    upstream = compile_upstream(read(primary="https://app.internal"), "app")
+    assert upstream.tls is not None
+    assert upstream.tls.context.check_hostname
+    assert upstream.tls.name_for("app.internal") == "app.internal"
+
+
+WRONG = {
+    "no primary": ({}, "Field required"),
+    "empty primary": ({"primary": []}, "primary lists no address"),
+    "a path in an address": ({"primary": APP + "/api"}, "more than a host and a port"),
+    "a short ipv4": ({"primary": "http://127.1:3000"}, "write all of it"),
+    "the same place twice": ({"primary": [APP, APP + "/"]}, "primary lists 127.0.0.1:3000 twice"),
+    "a replica twice": ({"primary": APP, "replicas": ["http://a", "http://A:80"]}, "replicas lists a:80 twice"),
+    "unknown key": ({"primary": APP, "retries": 3}, "Extra inputs"),
+    "unknown policy": ({"primary": APP, "select": "random"}, "round_robin"),
+    "unknown pool key": ({"primary": APP, "pool": {"size": 3}}, "Extra inputs"),
+    "a duration without unit": ({"primary": APP, "pool": {"idle_timeout": 4}}, "has no unit"),
+    "no slots": ({"primary": APP, "pool": {"max_in_flight": 0}}, "greater than or equal to 1"),
+    "no time to connect": ({"primary": APP, "pool": {"connect_timeout": "0s"}}, "greater than 0"),
+    "no time in the queue": ({"primary": APP, "pool": {"queue_timeout": "0s"}}, "greater than 0"),
+    "more kept than allowed": ({"primary": APP, "pool": {"min_idle": 33}}, r"min_idle \(33\) is above max_idle \(32\)"),
+    "more kept than slots": (
+        {"primary": APP, "pool": {"min_idle": 3, "max_in_flight": 2}},
+        r"min_idle \(3\) is above max_in_flight \(2\)",
+    ),
+    "health without path": ({"primary": APP, "health": {}}, "Field required"),
+    "health path relative": ({"primary": APP, "health": {"path": "healthz"}}, "begins with /"),
+    "health path with a line break": ({"primary": APP, "health": {"path": "/x\r\nHost: y"}}, "begins with /"),
+    "health without pause": ({"primary": APP, "health": {"path": "/", "interval": "0s"}}, "greater than 0"),
+    "tls without https": ({"primary": APP, "tls": {"verify": False}}, "tls is for https:// endpoints"),
+    "key without cert": ({"primary": "https://a", "tls": {"key": "k.pem"}}, "key has no cert"),
+    "ca that is not looked at": ({"primary": "https://a", "tls": {"ca": "a.pem", "verify": False}}, "no effect"),
+    "unknown host mode": ({"primary": APP, "host": "app.internal"}, "'pass' or 'upstream'"),
+}
+
+
+@pytest.mark.parametrize(("section", "reason"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_section_is_refused_with_its_reason(section: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason) as caught:
+        read(**section)
+    assert caught.value.error_count() == 1
+
+
+def test_free_keys_are_free() -> None:
+    assert read(primary=APP, **{"x-owner": "shop"}, pool={"x-why": 1}).pool.max_in_flight == 64
+
+
+def test_every_key_is_described() -> None:
+    schema = UpstreamSettings.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    missing = [
+        name
+        for section in sections
+        for name, entry in section.get("properties", {}).items()
+        if "description" not in entry
+    ]
+    assert missing == []
+    assert schema["properties"]["primary"]["anyOf"][0]["type"] == "string"
