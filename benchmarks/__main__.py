@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(
         scenarios=[SCENARIOS[name] for name in options.scenario or SCENARIOS],
         peers=options.peer or list(PEERS),
-        rounds=options.rounds or (1 if options.quick else 3),
-        seconds=options.seconds or (1 if options.quick else 4),
-        warm_up_s=0.3 if options.quick else 1.0,
+        rounds=options.rounds or (1 if options.quick else 5),
+        seconds=options.seconds or (1 if options.quick else 2),
+        warm_up_s=0.3 if options.quick else 0.5,
     )
     try:
         cores = machine.this_machines_cores()
@@ -93,9 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="only this one (repeatable)")
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="only this one (repeatable)")
-    parser.add_argument("--seconds", type=_positive, help="length of each measurement (4; quick: 1)")
+    parser.add_argument("--seconds", type=_positive, help="length of each measurement (2; quick: 1)")
     parser.add_argument(
-        "--rounds", type=_positive, help="measurements of each, of which the median counts (3; quick: 1)"
+        "--rounds", type=_positive, help="measurements of each, of which the median counts (5; quick: 1)"
     )
     parser.add_argument("--quick", action="store_true", help="all of it in less than a minute; coarse")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result file there")

@@ -25,6 +25,7 @@ from benchmarks.scenarios import SCENARIOS, Scenario
 
 _SAMPLES_PER_S = 250
 _EVERYWHERE = 0.9  # a function in so many stacks is the loop that runs everything, and no news
+_WAITING = ";Condition.wait (threading.py"  # py-spy takes a thread that waits for the interpreter lock for a busy one
 _NATIVE = (".c", ".h", ".cpp", ".pyx")
 
 
@@ -38,13 +39,16 @@ class Fold:
 
 
 def fold(stacks: str) -> Fold:
-    """Count stacks of the form "outer;...;inner COUNT", one a line. A recursive function counts once for a stack."""
+    """Count stacks of the form "outer;...;inner COUNT", one a line, but for threads that wait.
+
+    A recursive function counts once for a stack.
+    """
     own: Counter[str] = Counter()
     inclusive: Counter[str] = Counter()
     samples = 0
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
-        if not stack or not count.isdecimal():
+        if not stack or not count.isdecimal() or _WAITING in stack:
             continue
         frames = [_short(frame) for frame in stack.split(";")]
         samples += int(count)

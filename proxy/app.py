@@ -19,10 +19,11 @@ from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
 from proxy.config.addresses import parse_address
 from proxy.config.diagnostics import render
-from proxy.config.reload import reload
+from proxy.config.reload import Reloaded, reload
 from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ProxyError
 from proxy.core.ids import RequestIds
+from proxy.core.tasks import spawn
 from proxy.exchange import Exchange
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import keep_stats
@@ -94,6 +95,7 @@ class Services:
             )
         )
         self.is_open = False
+        self._reloading = asyncio.Lock()
         self._ids = RequestIds()
         self._admin: web.BaseRunner | None = None
 
@@ -141,10 +143,20 @@ class Services:
         self.upstream_timers.stop()
         self.observe.stop()
 
-    def reload(self) -> bool:
-        """Read the configuration again; in force at once if it is sound, else nothing changes and it is said loudly."""
-        outcome = reload(self.loaded)
+    async def reload(self) -> bool:
+        """Read the configuration again: in force if it is sound, else nothing changes and it is said loudly.
+
+        Reading and compiling happen in a thread, for a large configuration takes longer than a client should wait;
+        the swap is one step of the loop. Reloads asked for meanwhile are done one after the other.
+        """
+        async with self._reloading:
+            outcome = await asyncio.to_thread(reload, self.loaded)
+            return self._take_over(outcome)
+
+    def _take_over(self, outcome: Reloaded) -> bool:
         loaded = outcome.loaded
+        if outcome.diagnostics:
+            sys.stderr.write(render(outcome.diagnostics) + "\n")
         if loaded is None or loaded.snapshot is None:
             self.observe.events.say(
                 Event.RELOAD_REFUSED,
@@ -152,7 +164,6 @@ class Services:
                 errors=len(outcome.diagnostics),
                 first=outcome.diagnostics[0].message if outcome.diagnostics else None,
             )
-            sys.stderr.write(render(outcome.diagnostics) + "\n")
             return False
         snapshot = loaded.snapshot
         try:
@@ -329,7 +340,7 @@ async def _run(loaded: Loaded, started: Any) -> int:
     services = Services(loaded)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, services.reload)
+    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(services.reload(), name="reload"))
     loop.add_signal_handler(signal.SIGUSR1, services.observe.reopen)
     try:
         await services.start()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from proxy.cache.stage import finish, invalidate, look_up, on_error, store
+from proxy.cache.stage import finish, invalidate, look_up, look_up_now, on_error, store
 from proxy.clients.stage import identify
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.limits.stage import admit
+from proxy.limits.stage import admit, admit_now
 from proxy.observe.stage import record
 from proxy.routing.stage import decorate, match_route
 from proxy.upstreams.stage import fetch
@@ -61,8 +61,11 @@ async def answer(exchange: Exchange, services: Services) -> Response:
     route = exchange.route
     assert route is not None
     # limits come before the challenge, or guessing passwords and keys would be free
-    if route.limits and (refusal := await admit(exchange, services.limiter)) is not None:
-        return decorate(exchange, refusal)
+    if route.limits:
+        limiter = services.limiter
+        refusal = admit_now(exchange, limiter) if limiter.is_immediate else await admit(exchange, limiter)
+        if refusal is not None:
+            return decorate(exchange, refusal)
     if challenge is not None:
         return decorate(exchange, challenge)
     if route.cache is None:
@@ -70,15 +73,17 @@ async def answer(exchange: Exchange, services: Services) -> Response:
         if exchange.request.method not in _SAFE:
             invalidate(exchange, response, services.cache)
         return decorate(exchange, response)
-    if (stored := await look_up(exchange, services.cache)) is not None:
+    cache = services.cache
+    stored = look_up_now(exchange, cache) or await look_up(exchange, cache)
+    if stored is not None:
         return decorate(exchange, stored)
     try:
         response = await fetch(exchange, services.registry)
     except ProxyError as error:
-        if (stale := await on_error(exchange, error, services.cache)) is None:
+        if (stale := await on_error(exchange, error, cache)) is None:
             raise
         return decorate(exchange, stale)
-    return decorate(exchange, store(exchange, response, services.cache))
+    return decorate(exchange, store(exchange, response, cache))
 
 
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # RFC 9110 §9.2.1; never invalidate (RFC 9111 §4.4)

@@ -96,7 +96,7 @@ def decide(entry: Entry, directives: Directives, age_s: float) -> Use:
         return Use.FRESH
     if age_s < fresh_s + entry.revalidate_s:
         return Use.REFRESH  # RFC 5861 §3
-    if b"max-stale" in directives and age_s - fresh_s <= _max_stale(directives, entry):
+    if entry.max_stale_s > 0.0 and b"max-stale" in directives and age_s - fresh_s <= _max_stale(directives, entry):
         return Use.STALE  # §5.2.1.2
     return Use.VALIDATE
 

@@ -186,7 +186,8 @@ def _compile_jwt(
     if not isinstance(settings.keys, str):
         keys = KeySet(key_from_settings(key) for key in settings.keys)
     elif settings.is_remote:
-        keys = used.setdefault(settings.keys, fetched.get(settings.keys) or KeySet(url=settings.keys))
+        known = fetched.get(settings.keys)  # may be empty still: its first fetch is under way
+        keys = used.setdefault(settings.keys, KeySet(url=settings.keys) if known is None else known)
     else:
         keys = KeySet(_read_key_set(settings.keys))
     algorithms = frozenset(settings.algorithms) if settings.algorithms is not None else None

@@ -6,7 +6,7 @@ A path is what pydantic calls `loc`: keys and indices from the root, `("routes",
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ class Document:
     name: str
     lines: Sequence[str]
     root: Node | None = None
+    substituted: list[Scalar] = field(default_factory=list)  # whose values may be secrets
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
     @property
@@ -153,7 +154,7 @@ class Document:
 
     def _redacted(self, text: str) -> str:
         """`text` with whatever came out of a substitution replaced by what is written: it may be a secret."""
-        for scalar in _scalars(self.root):
+        for scalar in self.substituted:
             if scalar.written is not None and len(str(scalar.value)) >= _SHORTEST_SECRET:
                 text = text.replace(str(scalar.value), scalar.written)
         return text
@@ -173,11 +174,3 @@ def _plain(node: Node) -> Any:
     if isinstance(node, Listing):
         return [_plain(item) for item in node.items]
     return {key: _plain(value) for key, value in node.entries.items()}
-
-
-def _scalars(node: Node | None) -> Iterator[Scalar]:
-    if isinstance(node, Scalar):
-        yield node
-    elif node is not None:
-        for child in node.items if isinstance(node, Listing) else node.entries.values():
-            yield from _scalars(child)

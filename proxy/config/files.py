@@ -68,8 +68,12 @@ def _patterns(root: Document) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     node, taken = root.find(("include",))
     if taken == ("include",) and isinstance(node, Listing):
         for index, item in enumerate(node.items):
-            if isinstance(item, Scalar) and isinstance(item.value, str) and item.value:
+            if isinstance(item, Scalar) and _is_pattern(item.value):
                 yield item.value, ("include", index)
+
+
+def _is_pattern(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and "\0" not in value
 
 
 def _report_no_match(root: Document, pattern: str, path: tuple[str | int, ...]) -> None:

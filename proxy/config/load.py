@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.config.advice import advise
 from proxy.config.checks import check
@@ -22,6 +24,9 @@ __all__ = ["COMMAND_LINE", "Loaded", "load", "load_text"]
 
 COMMAND_LINE = "command line"
 """The name of a configuration that is in no file."""
+
+
+_LAST: Final = 1 << 30  # what is about a whole file stands after what is about its lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def load(
 def load_text(text: str) -> Loaded:
     """A configuration that is in no file: the root alone, without substitutions of the environment."""
     document = parse(text.encode(), COMMAND_LINE, {})
-    return _assemble(COMMAND_LINE, [document], "0" * 12, (), None)
+    version = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _assemble(COMMAND_LINE, [document], version, (), None)
 
 
 def _assemble(
@@ -76,7 +82,7 @@ def _assemble(
     diagnostics = tuple(
         diagnostic
         for document in documents
-        for diagnostic in sorted(document.diagnostics, key=lambda one: (one.line, one.column))
+        for diagnostic in sorted(document.diagnostics, key=lambda one: (one.line or _LAST, one.column))
     )
     if snapshot is None or has_errors(diagnostics):
         return Loaded(path, None, None, diagnostics, names)

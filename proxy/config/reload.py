@@ -22,7 +22,6 @@ class Reloaded:
     loaded: Loaded | None
     diagnostics: tuple[Diagnostic, ...]
     needs_restart: tuple[str, ...] = ()  # sections that changed and stay as they were until a restart
-    is_changed: bool = True  # False when all files are as they were
 
 
 def reload(
@@ -40,8 +39,7 @@ def reload(
     loaded = load(current.path, environment=environment, previous=current.snapshot)
     if loaded.snapshot is None or loaded.settings is None:
         return Reloaded(None, loaded.diagnostics)
-    is_changed = current.snapshot is None or current.snapshot.version != loaded.snapshot.version
-    return Reloaded(loaded, loaded.diagnostics, _needs_restart(current.settings, loaded.settings), is_changed)
+    return Reloaded(loaded, loaded.diagnostics, _needs_restart(current.settings, loaded.settings))
 
 
 def _needs_restart(old: Settings | None, new: Settings) -> tuple[str, ...]:

@@ -118,7 +118,9 @@ class _Builder:
             node.value = self.substitution.resolve(written)
         except SubstitutionError as error:
             self.document.report("WEIR0108", error.message, node.span, hint=error.hint)
-        node.written = written if node.value != written and "${" in written else None
+        if "${" in written:
+            node.written = written
+            self.document.substituted.append(node)
 
     def _key(self, text: str, span: Span, *, plain: bool) -> None:
         top = self.open[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -44,14 +44,10 @@ class Finding:
 
     type: str
     path: Path  # as far as it exists in the document
-    members: tuple[tuple[Path, str], ...]  # (where the union stands, which member)
-    missing: str  # the key that is not there, for `missing`
-    message: str  # of the ValueError that a validator raised; else empty
-    context: dict[str, Any]
-
-    @property
-    def is_at_union(self) -> bool:
-        return bool(self.members) and self.members[-1][0] == self.path
+    members: tuple[tuple[Path, str], ...] = ()  # (where the union stands, which member)
+    missing: str = ""  # the key that is not there, for `missing`
+    message: str = ""  # of the ValueError that a validator raised
+    context: dict[str, Any] = field(default_factory=dict)
 
 
 def choose(document: Document, error: ValidationError) -> list[Finding]:

@@ -6,18 +6,20 @@ taken, so that names can still be checked across files and every error is told a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from proxy.config.document import Document, Path
+from proxy.config.document import Document, Path, Span
 from proxy.config.reasons import report
 from proxy.config.unions import Finding, choose
 from proxy.core.settings import FromText, Model
 
 __all__ = ["Validated", "validate"]
 
+MAX_FINDINGS: Final = 100  # of one file; whoever has more reads no further
 _COLLECTIONS: Final = ("routes", "limits", "upstreams")
 M = TypeVar("M", bound=Model)
 
@@ -41,11 +43,16 @@ def validate(document: Document, model: type[M]) -> Validated[M]:
     context = FromText(document.folder)
     try:
         settings = model.model_validate(raw, context=context)
-        return Validated(settings, indices=_indices(raw, frozenset()))
     except ValidationError as error:
         findings = choose(document, error)
-    for finding in findings:
+    else:
+        findings = list(_coerced(settings, raw, ()))
+        if not findings:
+            return Validated(settings, indices=_indices(raw, frozenset()))
+    for finding in findings[:MAX_FINDINGS]:
         report(document, model, finding)
+    if len(findings) > MAX_FINDINGS:
+        document.report("WEIR0107", f"{len(findings) - MAX_FINDINGS} more errors are not shown", Span(0, 0))
     broken = frozenset(_entry(finding) for finding in findings)
     return _rest(raw, model, broken, context)
 
@@ -77,3 +84,19 @@ def _indices(raw: dict[str, Any], broken: frozenset[Path]) -> tuple[int, ...]:
     routes = raw.get("routes")
     count = len(routes) if isinstance(routes, list) else 0
     return tuple(index for index in range(count) if ("routes", index) not in broken and ("routes",) not in broken)
+
+
+def _coerced(value: Any, raw: Any, path: Path) -> Iterator[Finding]:
+    """Where pydantic took `true` for 1, or 1 for true: in a configuration that is a mistake."""
+    if isinstance(value, Model) and isinstance(raw, dict):
+        for key, item in raw.items():
+            yield from _coerced(getattr(value, key, None), item, (*path, key))
+    elif isinstance(value, dict) and isinstance(raw, dict):
+        for key, item in value.items():
+            yield from _coerced(item, raw.get(key), (*path, key))
+    elif isinstance(value, tuple | list) and isinstance(raw, list):
+        for index, (item, raw_item) in enumerate(zip(value, raw, strict=False)):
+            yield from _coerced(item, raw_item, (*path, index))
+    elif isinstance(value, int | float) and isinstance(raw, int | float):
+        if isinstance(value, bool) != isinstance(raw, bool):
+            yield Finding("bool_type" if isinstance(value, bool) else "int_type", path)

@@ -15,6 +15,7 @@ from proxy.config.document import Span
 __all__ = ["explain"]
 
 _ADDRESS: Final = re.compile(r"\[[0-9a-fA-F.]*:[0-9a-fA-F:.]*\](:[0-9]+)?")
+_PATH_WITH_NAME: Final = re.compile(r"/[^\s,\"'{}]*\{\w+\}[^\s,\"'}]*")
 _NEEDS_QUOTES: Final = "@`%*&!|>"
 
 
@@ -30,6 +31,9 @@ def explain(error: Any, text: str, lines: Sequence[str]) -> tuple[str, Span, str
     if (address := _ADDRESS.search(line)) is not None and address.start() <= mark.column <= address.end():
         span = Span(place.line, address.start() + 1, len(address[0]))
         return "an address in brackets needs quotes", span, f'quote the address: "{address[0]}"'
+    if (path := _PATH_WITH_NAME.search(line)) is not None and path.start() <= mark.column <= path.end() + 1:
+        span = Span(place.line, path.start() + 1, len(path[0]))
+        return "a path with a `{name}` in it needs quotes here", span, f'quote the path: "{path[0]}"'
     return _by_problem(str(error.problem), error.context_mark, place, line, lines)
 
 

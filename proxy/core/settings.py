@@ -53,9 +53,7 @@ class FromText:
 class Model(BaseModel):
     """A section of the configuration. Frozen; every field carries a description, which becomes the reference."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -38,7 +38,7 @@ def connection_named(value: bytes | None) -> frozenset[bytes]:
 
 
 def response_fields(fields: list[Field], connection: bytes | None) -> list[Field]:
-    """The fields of a backend's response that go on to the client and into the cache: no framing, nothing of the hop."""
+    """The fields of a backend's response for the client and the cache: no framing, nothing of the hop."""
     named = connection_named(connection)
     return [
         line

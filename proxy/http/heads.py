@@ -63,6 +63,8 @@ def read_request(
         _read_connection(request, connection.lower())
     elif minor_version == 0:
         request.keep_alive = False
+    if b"proxy-connection" in index and b"close" in index[b"proxy-connection"].lower():
+        request.keep_alive = False  # it means nothing here, but llhttp obeys it
     length = index.get(b"content-length")
     if length is not None:
         if not length.isdigit() or len(length) > 19:  # W8

@@ -7,8 +7,11 @@ refuses a request on whose route the two would disagree (routing/readings.py).
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 §2.3
 _HEX = frozenset(b"0123456789ABCDEFabcdef")
+_LOWER_HEX = frozenset("0123456789abcdef")
 _ODD = (b"%", b"//", b"/.", b"\\", b";")
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%")  # RFC 3986 §3.2.2 reg-name, lower case
 _IPV6 = frozenset("0123456789abcdef:.")
@@ -83,12 +86,12 @@ def canonical_host(authority: bytes) -> str:
         raise BadTarget("the host is not ASCII") from error
     if text[:1] == "[":
         host, bracket, port = text[1:].partition("]")
-        if not bracket or not host or not _IPV6.issuperset(host) or ":" not in host or (port and port[0] != ":"):
+        if not bracket or not _IPV6.issuperset(host) or not _is_ipv6(host) or (port and port[0] != ":"):
             raise BadTarget("the host is malformed")
         host, port = f"[{host}]", port[1:]
     else:
         host, _, port = text.partition(":")
-        if not host or len(host) > 255 or not _HOST.issuperset(host):
+        if not host or len(host) > 255 or not _HOST.issuperset(host) or ("%" in host and not _is_escaped(host)):
             raise BadTarget("the host is malformed")
         if host[-1] == ".":
             host = host[:-1]
@@ -97,3 +100,16 @@ def canonical_host(authority: bytes) -> str:
     if port and (not port.isdigit() or not port.isascii() or len(port) > 5 or int(port) > 65535):
         raise BadTarget("the port is malformed")
     return host
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_escaped(host: str) -> bool:
+    """Whether every % begins an escape."""
+    return all([len(part) >= 2 and part[0] in _LOWER_HEX and part[1] in _LOWER_HEX for part in host.split("%")[1:]])

@@ -15,9 +15,11 @@ from proxy.wire.limits import HIGH_WATER_BYTES
 from proxy.wire.timers import NEVER
 
 if TYPE_CHECKING:
+    from proxy.core.tasks import Signal
     from proxy.exchange import Exchange
     from proxy.http.message import Request, Response
     from proxy.routing.route import Route
+    from proxy.upstreams.lease import Lease
     from proxy.upstreams.registry import Endpoint, Registry
 
 _SAFE = frozenset({b"GET", b"HEAD"})
@@ -64,19 +66,49 @@ async def _attempt(
     now = monotonic()
     lease = None if fresh else endpoint.pool.take_now(now)
     if lease is None:
+        asked_at = now
         try:
             lease = await endpoint.pool.lease(deadline_at, now, fresh=fresh)
         except ProxyError as error:
-            started_at = monotonic()
-            exchange.queue_s += started_at - now
-            endpoint.failed(error.kind, started_at)
+            now = monotonic()
+            exchange.queue_s += now - asked_at
+            endpoint.failed(error.kind, now)
             raise
-        started_at = monotonic()
-        exchange.queue_s += started_at - now
-        now = started_at
+        exchange.queue_s += lease.queue_s
+        now = monotonic()
+    connection: Any = lease.connection
+    try:
+        answer = _send(exchange, route, endpoint, lease, deadline_at)
+    except BaseException:
+        lease.release(False)  # nothing was sent, and nobody else would give it back
+        raise
+    try:
+        response: Response = await answer
+    except ProxyError as error:
+        failed_at = monotonic()
+        exchange.upstream_s = failed_at - now
+        exchange.bytes_sent_up = connection.bytes_sent
+        if error.kind is ErrorKind.CONNECTION_RESET and lease.reused:
+            # the backend's idle timeout and our request crossed: nobody's fault, and no sign of ill health
+            raise ProxyError(ErrorKind.REUSED_CONNECTION_CLOSED, error.detail) from error
+        endpoint.failed(error.kind, failed_at)
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    answered_at = monotonic()
+    exchange.upstream_s = answered_at - now
+    endpoint.succeeded(answered_at, exchange.upstream_s)
+    if response.get(b"content-type") == b"text/event-stream":
+        connection.deadline_at = NEVER  # events may be far apart
+    return response
+
+
+def _send(
+    exchange: Exchange, route: Route, endpoint: Endpoint[Any], lease: Lease[Any], deadline_at: float
+) -> Signal[Response]:
     request = exchange.request
     body = request.body
-    connection: Any = lease.connection
     head = _head(exchange, route, endpoint)
     rest = None
     if body is not None:
@@ -84,7 +116,9 @@ async def _attempt(
             head += body.whole()
         else:
             rest = body
-    response_head = connection.send(
+    connection = lease.connection
+    downstream = exchange.downstream
+    signal: Signal[Response] = connection.send(
         head,
         rest,
         expects_none=request.method == b"HEAD",
@@ -92,27 +126,9 @@ async def _attempt(
         deadline_at=deadline_at,
         stall_s=route.timeout_s,
         release=lease.release,
-        informational=exchange.downstream.informational if exchange.downstream is not None else None,
+        informational=downstream.informational if downstream is not None else None,
     )
-    try:
-        response: Response = await response_head
-    except ProxyError as error:
-        exchange.bytes_sent_up = connection.bytes_sent
-        failed_at = monotonic()
-        exchange.upstream_s = failed_at - now
-        endpoint.failed(error.kind, failed_at)
-        if error.kind is ErrorKind.CONNECTION_RESET and lease.reused:
-            raise ProxyError(ErrorKind.REUSED_CONNECTION_CLOSED, error.detail) from error
-        raise
-    except BaseException:
-        connection.close()
-        raise
-    answered_at = monotonic()
-    exchange.upstream_s = answered_at - now
-    endpoint.succeeded(answered_at)
-    if response.get(b"content-type") == b"text/event-stream":
-        connection.deadline_at = NEVER  # events may be far apart
-    return response
+    return signal
 
 
 def _head(exchange: Exchange, route: Route, endpoint: Endpoint[Any]) -> bytes:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from proxy.wire.tunnel import TunnelEnd
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_FOREIGN = (b" RTSP/", b" ICE/")
-_OTHER_PROTOCOLS = frozenset({b"RTSP", b"ICE"})
+_HTTP_1 = b" HTTP/1."
+_HEAD_END = b"\r\n\r\n"
+_BETWEEN = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
+_NEVER_TRAILERS = frozenset({b"connection", b"proxy-connection", b"content-length", b"transfer-encoding", b"upgrade"})
 
 
 class Host:
@@ -76,11 +78,13 @@ class DownstreamConnection(asyncio.Protocol):
         "_is_reading",
         "_is_upgrading",
         "_outstanding_bytes",
-        "_paused_at",
         "_parser",
+        "_paused_at",
         "_queue",
-        "_target",
+        "_read",
+        "_read_at",
         "_run",
+        "_target",
         "_trailer_bytes",
         "_writable",
         "_writes",
@@ -101,6 +105,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._fields: list[Field] = []
         self._target = b""
         self._head_bytes = 0  # of the head being received; also of trailers
+        self._read = b""  # all reads since the one in which the head being received began
+        self._read_at = 0  # behind the request line last found in it; -1: content comes before the next one
         self._trailer_bytes = 0
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
@@ -153,18 +159,19 @@ class DownstreamConnection(asyncio.Protocol):
             self._early += data
             return
         if self._body is None:
-            if not self._head_bytes:
-                if data[0] in b"\r\n" and data[:4] == b"\r\n\r\n":  # RFC 9112 §2.2: one empty line is forgiven
-                    self._refuse(ProxyError(ErrorKind.REQUEST_MALFORMED, "empty lines before a request"))
-                    self._next()
-                    return
+            if self._head_bytes:
+                self._read += data
+            else:
                 self.deadline_at = monotonic() + self._host.limits.head_timeout_s
-            if (_FOREIGN[0] in data or _FOREIGN[1] in data) and _is_foreign(data):
-                self._refuse(ProxyError(ErrorKind.REQUEST_MALFORMED, "another protocol"))
-                self._next()
-                return
+                self._read = data
+            self._read_at = 0
             self._head_bytes += len(data)
+        else:
+            self._read = data
+            self._read_at = -1
         self._parse(data)
+        if self._target and not self._head_bytes:  # a head began behind another message
+            self._head_bytes = len(data)
         if self._body is None and self._head_bytes > self._host.limits.max_head_bytes and self._error is None:
             self._refuse(ProxyError(ErrorKind.FIELDS_TOO_LARGE, "head too large"))
         if self._current is None:
@@ -227,6 +234,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body is not None:  # a trailer field: dropped (W7), but counted
+            if name.lower() in _NEVER_TRAILERS:  # llhttp obeys some of them
+                self._stop(ErrorKind.REQUEST_MALFORMED, "a trailer that would change the message")
             self._trailer_bytes += len(name) + len(value) + 4
             if self._trailer_bytes > self._host.limits.max_head_bytes:
                 self._stop(ErrorKind.FIELDS_TOO_LARGE, "trailers too large")
@@ -243,16 +252,21 @@ class DownstreamConnection(asyncio.Protocol):
             self._stop(ErrorKind.TARGET_TOO_LONG, f"{len(target)} bytes")
         if len(fields) > limits.max_fields:
             self._stop(ErrorKind.FIELDS_TOO_LARGE, f"{len(fields)} fields")
-        if self._head_bytes > limits.max_head_bytes and _size(target, fields) > limits.max_head_bytes:
+        method = self._parser.get_method()
+        # llhttp forgives line ends before the line, more spaces in it, and other protocols: so it is looked for
+        read = self._read
+        at = len(method) + 1
+        end = at + len(target)
+        if self._read_at or not (read.startswith(target, at) and read.startswith(_HTTP_1, end)):
+            end += self._find_line(method, target)
+        self._read_at = end
+        if len(read) > limits.max_head_bytes and read.find(_HEAD_END, end) - end + at > limits.max_head_bytes:
             self._stop(ErrorKind.FIELDS_TOO_LARGE, "head too large")
-        parser = self._parser
-        method = parser.get_method()
         try:
             if method != b"GET":
                 check_method(method)
             fields, index = index_head(fields, limits.underscore_fields)
-            # without a Connection field only HTTP/1.1 persists: that spares the parser a string for nearly all requests
-            minor_version = 1 if b"connection" not in index and parser.should_keep_alive() else self._minor_version()
+            minor_version = read[end + 8] - 48  # the parser would make a string of it
             scheme = "https" if self.is_secure else "http"
             request = read_request(method, target, minor_version, fields, index, scheme)
         except ProxyError as error:
@@ -308,7 +322,9 @@ class DownstreamConnection(asyncio.Protocol):
         True as well when content is still to come that is too much to read away (W13).
         """
         request = self._current
-        if request is None or not request.keep_alive or self._eof or self._host.is_draining:
+        if request is None or not request.keep_alive or self._host.is_draining:
+            return True
+        if self._eof and not self._queue:  # W24: what came whole before the end is answered
             return True
         body = request.body
         if body is None or body.is_complete:
@@ -367,7 +383,7 @@ class DownstreamConnection(asyncio.Protocol):
             if close:
                 self._linger()
             return  # the end of the content or the deadline goes on
-        if close or self._eof or self._is_upgrading:
+        if close or (self._eof and not self._queue) or self._is_upgrading:
             self._is_closing = True
             self.transport.close()
         elif self._queue or self._error is not None:
@@ -425,6 +441,7 @@ class DownstreamConnection(asyncio.Protocol):
             rest = data[upgrade.args[0] :]
             if self._queue and self._queue[-1].upgrade:
                 self._is_upgrading = True
+                self._queue[-1].keep_alive = False
                 self._early += rest  # W14: what follows belongs to the tunnel, if one opens
                 self.pause_reading()
             elif rest:  # an Upgrade that we ignore: HTTP/1.1 goes on
@@ -433,14 +450,33 @@ class DownstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(self._error or _explain(error))
 
-    def _minor_version(self) -> int:
+    def _find_line(self, method: bytes, target: bytes) -> int:
+        """Where in the read the request line begins, when that is not plain. One empty line may stand before it."""
         version = self._parser.get_http_version()
-        if version == "1.1":
-            return 1
-        if version != "1.0":
+        if version != "1.1" and version != "1.0":
             wrong = ErrorKind.REQUEST_MALFORMED if version == "0.9" else ErrorKind.VERSION_UNSUPPORTED
-            raise ProxyError(wrong, f"HTTP/{version}")
-        return 0
+            self._stop(wrong, f"HTTP/{version}")
+        read, start = self._read, max(self._read_at, 0)
+        line = b"%b %b HTTP/1." % (method, target)
+        at = read.find(line, start)
+        if self._read_at == 0:
+            if at < 0:
+                for cut in range(1, len(method) + 1):
+                    if read.startswith(line[cut:]):
+                        return -cut  # its first letters came in the read before, behind another message
+            is_plain = at == 0 or (at == 2 and read[0] == 13)
+        else:
+            before = self._queue[-1] if self._queue else self._current
+            length = None if before is None else before.content_length
+            if length and start:  # content of a given length may end in anything, also in line ends
+                is_plain = read[read.find(_HEAD_END, start) + 4 + length : at] in (b"", b"\r\n")
+            else:
+                rest = read[start:at]
+                line_ends = rest[len(rest.rstrip(b"\r\n")) :]
+                is_plain = before is None or bool(length) or _BETWEEN.endswith(line_ends)
+        if at < 0 or not is_plain:
+            self._stop(ErrorKind.REQUEST_MALFORMED, "malformed request line")
+        return at
 
     def _stop(self, kind: ErrorKind, detail: str) -> None:
         self._error = ProxyError(kind, detail)
@@ -490,6 +526,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Nothing is under way: the connection is idle, unless a head has begun to arrive."""
         if self._head_bytes == 0 and self._body is None:
             self.deadline_at = monotonic() + self._host.limits.idle_timeout_s
+            self._read = b""
             if not self._is_reading:
                 self.resume_reading()
 
@@ -536,17 +573,6 @@ class DownstreamConnection(asyncio.Protocol):
         buffered = self.transport.get_write_buffer_size()
         sock = self.transport.get_extra_info("socket")
         return buffered + (unsent_bytes(sock) if sock is not None else 0)
-
-
-def _size(target: bytes, fields: list[Field]) -> int:
-    """Of a head, when it is not the only thing that came in its read."""
-    return len(target) + 20 + sum([len(name) + len(value) + 4 for _, name, value in fields])
-
-
-def _is_foreign(data: bytes) -> bool:
-    """llhttp reads RTSP and ICE request lines too; this is neither."""
-    line = data.partition(b"\r\n")[0]
-    return line.rpartition(b" ")[2].partition(b"/")[0] in _OTHER_PROTOCOLS
 
 
 def _explain(error: httptools.HttpParserError) -> ProxyError:

@@ -57,11 +57,12 @@ def test_a_peer_answers_every_scenario_or_says_why_not(name: str) -> None:
     assert all(PEERS[name].lacks.values())
 
 
-def test_stacks_are_counted_by_function_and_recursion_only_once() -> None:
+def test_stacks_are_counted_by_function_recursion_once_and_waiting_threads_not_at_all() -> None:
     walking = "main (a.py:1);walk (a.py:9);walk (a.py:9) 3\n"
     sending = "main (a.py:1);send (tcp.c:10) 4\nmain (a.py:1);send (tcp.c:99) 5\n"
+    waiting = "Thread.run (threading.py:971);Condition.wait (threading.py:295);futex (libc.so.6) 1000\n"
 
-    found = fold(walking + sending + "\n")
+    found = fold(walking + sending + waiting + "\n")
 
     assert found.samples == 12
     assert found.own == {"walk (a.py:9)": 3, "send (tcp.c)": 9}

@@ -7,11 +7,11 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, ClientTimeout, web
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -25,7 +25,7 @@ class Weir:
         self.said = ""
 
     @classmethod
-    async def start(cls, *arguments: str, folder: Path) -> Weir:
+    async def started(cls, folder: Path, *arguments: str) -> Weir:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "proxy", "run", *arguments),
             cwd=folder,
@@ -58,6 +58,25 @@ class Weir:
         return await self.ends()
 
 
+Start = Callable[..., Awaitable[Weir]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """`await start("--to", url)`. Whatever still runs after the test is ended."""
+    running: list[Weir] = []
+
+    async def start(*arguments: str) -> Weir:
+        running.append(await Weir.started(tmp_path, *arguments))
+        return running[-1]
+
+    yield start
+    for weir in running:
+        if weir.process.returncode is None:
+            weir.process.kill()
+            await weir.ends()
+
+
 @pytest.fixture
 async def backend() -> AsyncIterator[str]:
     async def answer(request: web.Request) -> web.Response:
@@ -71,7 +90,7 @@ async def backend() -> AsyncIterator[str]:
 
 
 async def get(url: str) -> tuple[int, str]:
-    async with ClientSession() as session, session.get(url) as response:
+    async with ClientSession(timeout=ClientTimeout(PATIENCE_S)) as session, session.get(url) as response:
         return response.status, await response.text()
 
 
@@ -87,10 +106,8 @@ routes: [{{name: all, upstream: app, limits: [per-ip]}}]
 """
 
 
-async def test_without_a_file_it_limits_what_it_passes_on(backend: str, tmp_path: Path) -> None:
-    weir = await Weir.start(
-        *("--to", backend, "--limit", "2/h", "--listen", "127.0.0.1:0", "--admin", "off"), folder=tmp_path
-    )
+async def test_without_a_file_it_limits_what_it_passes_on(backend: str, start: Start) -> None:
+    weir = await start("--to", backend, "--limit", "2/h", "--listen", "127.0.0.1:0", "--admin", "off")
     url = (await weir.says(r"listening +(http://127\.0\.0\.1:[0-9]+)"))[1]
     assert await get(f"{url}/a") == (200, "hello /a")
     assert (await get(f"{url}/b"))[0] == 200
@@ -98,9 +115,9 @@ async def test_without_a_file_it_limits_what_it_passes_on(backend: str, tmp_path
     assert await weir.stop() == 0
 
 
-async def test_the_lines_of_the_start_are_facts(backend: str, tmp_path: Path) -> None:
+async def test_the_lines_of_the_start_are_facts(backend: str, tmp_path: Path, start: Start) -> None:
     (tmp_path / "proxy.yaml").write_text(configuration(backend))
-    weir = await Weir.start(folder=tmp_path)
+    weir = await start()
     await weir.says(r"reload +kill -HUP [0-9]+\n")
     lines = [line.split(maxsplit=1) for line in weir.said.splitlines()]
     assert lines[0][0] == "weir"
@@ -115,11 +132,11 @@ async def test_the_lines_of_the_start_are_facts(backend: str, tmp_path: Path) ->
 
 
 async def test_a_bad_reload_changes_nothing_and_is_told_and_a_good_one_is_in_force(
-    backend: str, tmp_path: Path
+    backend: str, tmp_path: Path, start: Start
 ) -> None:
     path = tmp_path / "proxy.yaml"
     path.write_text(configuration(backend))
-    weir = await Weir.start(folder=tmp_path)
+    weir = await start()
     url = (await weir.says(r"listening +(http://[^\n]+)"))[1]
     await weir.says("reload ")
     path.write_text(configuration(backend, more="listne: 1"))
@@ -136,9 +153,9 @@ async def test_a_bad_reload_changes_nothing_and_is_told_and_a_good_one_is_in_for
     assert await weir.stop() == 0
 
 
-async def test_an_address_that_is_taken_ends_it_with_1(backend: str, tmp_path: Path) -> None:
+async def test_an_address_that_is_taken_ends_it_with_1(backend: str, start: Start) -> None:
     taken = backend.removeprefix("http://")
-    weir = await Weir.start("--to", backend, "--listen", taken, "--admin", "off", folder=tmp_path)
+    weir = await start("--to", backend, "--listen", taken, "--admin", "off")
     assert await weir.ends() == 1
     assert "cannot start" in weir.said
     assert "Traceback" not in weir.said

@@ -226,3 +226,9 @@ def test_the_same_file_is_included_once(tmp_path: Path) -> None:
     root = ROOT.replace("[policies/*.yaml]", "[policies/*.yaml, policies/marketplace.yaml, ./proxy.yaml]")
     loaded = good(load(write(tmp_path, proxy=root, policies__marketplace=MARKETPLACE)))
     assert len(loaded.files) == 2
+
+
+def test_errors_without_end_are_counted_and_not_shown() -> None:
+    loaded = load_text("version: 1\n" + "".join(f"key{number}: 1\n" for number in range(150)))
+    assert len(loaded.diagnostics) == 102
+    assert loaded.diagnostics[-1].message == "50 more errors are not shown"

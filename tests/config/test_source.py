@@ -109,12 +109,12 @@ BOMBS = {
 
 @pytest.mark.parametrize(("text", "message"), BOMBS.values(), ids=BOMBS.keys())
 def test_a_bomb_is_refused_at_once(text: str, message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     document = parse(text.encode(), "proxy.yaml", {})
-    took_s = time.perf_counter() - started
+    took_s = time.process_time() - started  # of the processor: the machine may be busy
     assert document.root is None
     assert message in document.diagnostics[0].message
-    assert took_s < 0.5  # 0.1 s where nothing else runs
+    assert took_s < 0.2
 
 
 def test_what_stays_within_the_bounds_is_read() -> None:

@@ -78,10 +78,13 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         self.transport.abort()
 
-    async def answers(self, count: int, *, until_over: bool = False, timeout_s: float = 3.0) -> bool:
+    async def answers(
+        self, count: int, *, until_over: bool = False, stays: bool = False, timeout_s: float = 3.0
+    ) -> bool:
         """Wait for `count` final responses in all, or for the end. False when neither came in time.
 
-        After a response that is not a success the end is awaited: a refused message leaves nothing to go on with.
+        After a response that is not a success the end is awaited, unless `stays`: a message that was refused leaves
+        nothing to go on with.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,7 +92,7 @@ class Client(asyncio.Protocol):
                     self._wake.clear()
                     self._take()
                     is_enough = len(self.finals) >= count and not until_over
-                    if self.is_over or self.violation or (is_enough and self.finals[-1].status < 400):
+                    if self.is_over or self.violation or (is_enough and (stays or self.finals[-1].status < 400)):
                         return True
                     await self._wake.wait()
         except TimeoutError:

@@ -24,10 +24,11 @@ upstreams:
 access_log: {{path: {log}, sample: 100%, slow: 1s}}
 drain: {{timeout: {drain}}}
 wire: {wire}
+identity: {{user: {{api_key: {{header: X-API-Key, keys: {{someone: "sha256:{digest}"}}}}}}}}
 routes:
   - {{name: rest, upstream: app, timeout: {timeout}}}
   - {{name: guarded, match: {{path: /admin/**}}, upstream: app, require_user: true}}
-  - {{name: small, match: {{path: /small/**}}, upstream: app, max_body: 1000}}
+  - {{name: small, match: {{path: /small/**}}, upstream: app, max_body: 1000B}}
   - {{name: get-only, match: {{path: /get-only/**, methods: [GET]}}, upstream: app}}
   - {{name: no-upgrade, match: {{path: /no-upgrade/**}}, upstream: app, upgrade: false}}
   - {{name: denied, match: {{path: /denied/**}}, upstream: app, limits: [{{name: never, rate: 1/h, by: route}}]}}
@@ -47,7 +48,7 @@ class Weir:
         self._config = folder / "weir.yaml"
         self._config.write_text(
             _CONFIG.format(
-                port=self.port, backend=backend_port, wire=wire, timeout=timeout, drain=drain, log=self.access_log
+                port=self.port, backend=backend_port, wire=wire, timeout=timeout, drain=drain, log=self.access_log, digest="0" * 64
             )
         )
         self._process: subprocess.Popen[bytes] | None = None

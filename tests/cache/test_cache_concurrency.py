@@ -1,0 +1,361 @@
+"""Many clients at once: how often the origin is asked, and that nobody waits for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from proxy.core.errors import ErrorKind, ProxyError
+
+FRESH = {"Cache-Control": "max-age=60"}
+DOWN = ProxyError(ErrorKind.CONNECT_REFUSED, "10.0.0.1:80")
+
+
+class Gate:
+    """An origin that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[Any]] = []
+
+    def __call__(self, exchange: Any) -> asyncio.Future[Any]:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+
+def crowd(line: Any, count: int, *args: Any, **how: Any) -> list[asyncio.Task[Any]]:
+    return [asyncio.ensure_future(line.ask(*args, **how)) for _ in range(count)]
+
+
+async def turn() -> None:
+    """Let everything run that is ready."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def gate(line: Any) -> Gate:
+    line.origin.default = gate = Gate()
+    return gate
+
+
+async def test_fifty_clients_and_one_cold_url_ask_once(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 50)
+    await turn()
+    assert len(gate.asked) == 1
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    replies = await asyncio.gather(*clients)
+    assert {reply.content for reply in replies} == {b"content"}
+    assert sorted(reply.cache for reply in replies) == ["fwd=uri-miss; collapsed"] * 49 + ["fwd=uri-miss; stored"]
+    stats = line.cache.stats
+    assert (stats.misses, stats.hits, stats.collapsed) == (1, 49, 49)
+    assert len(line.cache.flights) == 0
+
+
+async def test_fifty_clients_wait_for_content_that_streams(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 50)
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=body))
+    await turn()
+    late = crowd(line, 5)
+    body.feed(b"con")
+    await turn()
+    body.feed(b"tent")
+    body.finish()
+    assert {reply.content for reply in await asyncio.gather(*clients, *late)} == {b"content"}
+    assert len(gate.asked) == 1
+
+
+async def test_fifty_clients_and_a_stale_response_validate_once(line: Any, kit: Any, gate: Gate) -> None:
+    line.origin.answers(kit.reply(fields=FRESH | {"ETag": '"a"'}))
+    await line.ask()
+    line.passes(61.0)
+    clients = crowd(line, 50)
+    await turn()
+    gate.asked[0].set_result(kit.reply(304, FRESH))
+    replies = await asyncio.gather(*clients)
+    assert {reply.content for reply in replies} == {b"content"}
+    assert len(gate.asked) == 1
+
+
+async def test_what_turns_out_not_storable_is_fetched_in_parallel(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 20)
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields={"Cache-Control": "no-store"}, content=body))
+    await turn()  # the head is enough: its content is not awaited
+    assert len(gate.asked) == 20
+    for asked in gate.asked[1:]:
+        asked.set_result(kit.reply(fields={"Cache-Control": "no-store"}))
+    body.finish()
+    await asyncio.gather(*clients)
+    again = crowd(line, 20)
+    await turn()
+    assert len(gate.asked) == 40  # learned: nobody waits any more
+    for asked in gate.asked[20:]:
+        asked.set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*again)
+    assert (await line.ask()).cache.startswith("hit")
+
+
+async def test_what_was_learned_is_forgotten_after_a_while(line: Any, kit: Any, gate: Gate) -> None:
+    line.origin.answers(kit.reply(fields={"Cache-Control": "no-store"}))
+    await line.ask()
+    line.passes(11.0)
+    clients = crowd(line, 5)
+    await turn()
+    assert len(gate.asked) == 1
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*clients)
+
+
+async def test_what_must_be_validated_each_time_is_not_collapsed(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 5)
+    await turn()
+    no_cache = {"Cache-Control": "no-cache", "ETag": '"a"'}
+    gate.asked[0].set_result(kit.reply(fields=no_cache))
+    await turn()
+    assert len(gate.asked) == 5
+    for asked in gate.asked[1:]:
+        asked.set_result(kit.reply(304, no_cache))
+    assert {reply.content for reply in await asyncio.gather(*clients)} == {b"content"}
+
+
+async def test_when_the_leader_leaves_before_the_head_another_asks(line: Any, kit: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 5)
+    await turn()
+    leader.cancel()
+    await turn()
+    assert len(gate.asked) == 2
+    gate.asked[1].set_result(kit.reply(fields=FRESH))
+    assert {reply.content for reply in await asyncio.gather(*others)} == {b"content"}
+
+
+async def test_when_the_leader_leaves_during_the_content_nobody_asks_again(line: Any, kit: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 5)
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=body))
+    await turn()
+    leader.cancel()
+    await turn()
+    body.feed(b"content")
+    body.finish()
+    assert {reply.content for reply in await asyncio.gather(*others)} == {b"content"}
+    assert len(gate.asked) == 1
+
+
+async def test_each_in_turn_may_leave_as_leader(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 6)
+    for number, client in enumerate(clients[:-1], 1):
+        await turn()
+        assert len(gate.asked) == number
+        client.cancel()
+    await turn()
+    gate.asked[-1].set_result(kit.reply(fields=FRESH))
+    assert (await clients[-1]).content == b"content"
+    assert len(line.cache.flights) == 0
+
+
+async def test_a_failure_is_shared_by_all_who_wait(line: Any, gate: Gate) -> None:
+    clients = crowd(line, 50)
+    await turn()
+    gate.asked[0].set_exception(ProxyError(ErrorKind.CONNECTION_RESET, "why", retry_after_s=3.0))
+    errors = await asyncio.gather(*clients, return_exceptions=True)
+    assert {(error.kind, error.retry_after_s) for error in errors} == {(ErrorKind.CONNECTION_RESET, 3.0)}
+    assert len({id(error) for error in errors}) == 50
+    assert len(gate.asked) == 1
+    assert len(line.cache.flights) == 0
+
+
+async def test_content_that_breaks_is_a_failure_for_all_who_wait(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 5)
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=body))
+    await turn()
+    body.feed(b"con")
+    body.abort()
+    errors = await asyncio.gather(*clients, return_exceptions=True)
+    assert {error.kind for error in errors} == {ErrorKind.RESPONSE_TRUNCATED}
+    assert len(gate.asked) == 1
+
+
+async def test_a_failure_is_a_stale_response_for_all_who_may_have_it(line: Any, kit: Any, gate: Gate) -> None:
+    line.origin.answers(kit.reply(fields=FRESH))
+    await line.ask()
+    line.passes(61.0)
+    clients = crowd(line, 50)
+    await turn()
+    gate.asked[0].set_exception(DOWN)
+    assert {reply.content for reply in await asyncio.gather(*clients)} == {b"content"}
+    assert len(gate.asked) == 1
+    assert line.cache.stats.stale == 50
+
+
+async def test_an_error_response_is_a_stale_response_for_all_who_may_have_it(
+    new_line: Callable[..., Any], kit: Any
+) -> None:
+    line = new_line({"stale_if_error": 60.0})
+    line.origin.answers(kit.reply(fields=FRESH), gate := Gate())
+    await line.ask()
+    line.passes(61.0)
+    clients = crowd(line, 50)
+    await turn()
+    gate.asked[0].set_result(kit.reply(503))
+    assert {reply.status for reply in await asyncio.gather(*clients)} == {200}
+    assert len(line.origin.asked) == 2
+
+
+async def test_an_error_response_is_for_its_own_client(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 3)
+    await turn()
+    gate.asked[0].set_result(kit.reply(503))
+    await turn()
+    assert len(gate.asked) == 3
+    for asked in gate.asked[1:]:
+        asked.set_result(kit.reply(fields=FRESH))
+    assert sorted(reply.status for reply in await asyncio.gather(*clients)) == [200, 200, 503]
+
+
+async def test_a_fault_of_the_leader_is_not_shared(line: Any, kit: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 3)
+    await turn()
+    gate.asked[0].set_exception(ProxyError(ErrorKind.CONTENT_TOO_LARGE))
+    with pytest.raises(ProxyError):
+        await leader
+    await turn()
+    assert len(gate.asked) == 2
+    gate.asked[1].set_result(kit.reply(fields=FRESH))
+    assert {reply.status for reply in await asyncio.gather(*others)} == {200}
+
+
+async def test_a_defect_in_the_leaders_exchange_frees_the_others(line: Any, kit: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 3)
+    await turn()
+    gate.asked[0].set_exception(RuntimeError("a defect"))
+    with pytest.raises(RuntimeError):
+        await leader
+    await turn()
+    gate.asked[1].set_result(kit.reply(fields=FRESH))
+    assert {reply.status for reply in await asyncio.gather(*others)} == {200}
+
+
+async def test_two_variants_that_nobody_knows_yet_ask_twice(line: Any, kit: Any) -> None:
+    gates: dict[bytes, Gate] = {b"en": Gate(), b"de": Gate()}
+    line.origin.default = lambda exchange: gates[exchange.request.index[b"accept-language"]](exchange)
+    english = crowd(line, 5, fields={"Accept-Language": "en"})
+    german = crowd(line, 5, fields={"Accept-Language": "de"})
+    await turn()
+    body = kit.body()
+    vary = FRESH | {"Vary": "Accept-Language"}
+    gates[b"en"].asked[0].set_result(kit.reply(fields=vary, content=body))
+    await turn()  # the head names the variant: the others need not wait for the content
+    assert len(gates[b"de"].asked) == 1
+    gates[b"de"].asked[0].set_result(kit.reply(fields=vary, content=b"deutsch"))
+    assert {reply.content for reply in await asyncio.gather(*german)} == {b"deutsch"}
+    body.feed(b"english")
+    body.finish()
+    assert {reply.content for reply in await asyncio.gather(*english)} == {b"english"}
+    assert len(line.origin.asked) == 2
+
+
+async def test_variants_that_are_known_ask_side_by_side(line: Any, kit: Any, gate: Gate) -> None:
+    vary = FRESH | {"Vary": "Accept-Language"}
+    line.origin.answers(kit.reply(fields=vary))
+    await line.ask(fields={"Accept-Language": "fr"})
+    clients = crowd(line, 5, fields={"Accept-Language": "en"}) + crowd(line, 5, fields={"Accept-Language": "de"})
+    await turn()
+    assert len(gate.asked) == 2
+    for asked in gate.asked:
+        asked.set_result(kit.reply(fields=vary))
+    await asyncio.gather(*clients)
+    assert len(gate.asked) == 2
+
+
+async def test_a_condition_waits_for_a_fetch_that_is_under_way(line: Any, kit: Any, gate: Gate) -> None:
+    leader = asyncio.ensure_future(line.ask())
+    await turn()
+    conditional = asyncio.ensure_future(line.ask(fields={"If-None-Match": '"a"'}))
+    await turn()
+    gate.asked[0].set_result(kit.reply(fields=FRESH | {"ETag": '"a"'}))
+    assert ((await leader).status, (await conditional).status) == (200, 304)
+    assert len(gate.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "how", [{"method": "HEAD"}, {"fields": {"Authorization": "x"}}, {"fields": {"Cache-Control": "no-store"}}]
+)
+async def test_some_requests_never_wait(line: Any, kit: Any, gate: Gate, how: dict[str, Any]) -> None:
+    leader = asyncio.ensure_future(line.ask())
+    await turn()
+    other = asyncio.ensure_future(line.ask(**how))
+    await turn()
+    assert len(gate.asked) == 2
+    for asked in gate.asked:
+        asked.set_result(kit.reply(fields={"Cache-Control": "no-store"}))
+    await asyncio.gather(leader, other)
+
+
+async def test_only_if_cached_never_waits(line: Any, kit: Any, gate: Gate) -> None:
+    leader = asyncio.ensure_future(line.ask())
+    await turn()
+    with pytest.raises(ProxyError):
+        await line.ask(fields={"Cache-Control": "only-if-cached"})
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    assert (await leader).status == 200
+
+
+async def test_a_request_after_a_write_does_not_wait_for_what_was_asked_before(line: Any, kit: Any, gate: Gate) -> None:
+    before = asyncio.ensure_future(line.ask())
+    await turn()
+    write = asyncio.ensure_future(line.ask(method="POST"))
+    await turn()
+    gate.asked[1].set_result(kit.reply(204))
+    await write
+    after = asyncio.ensure_future(line.ask())
+    await turn()
+    assert len(gate.asked) == 3
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=b"old"))
+    assert (await before).content == b"old"
+    assert line.entries() == []
+    gate.asked[2].set_result(kit.reply(fields=FRESH, content=b"new"))
+    assert (await after).content == b"new"
+    assert (await line.ask()).content == b"new"
+
+
+async def test_one_who_waits_and_leaves_disturbs_nobody(line: Any, kit: Any, gate: Gate) -> None:
+    leader, second, third = crowd(line, 3)
+    await turn()
+    second.cancel()
+    await turn()
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    assert {(await leader).status, (await third).status} == {200}
+    assert second.cancelled()
+    assert len(gate.asked) == 1
+
+
+async def test_a_flood_of_streams_stays_within_the_budget(new_line: Callable[..., Any], kit: Any) -> None:
+    line = new_line(memory=100_000, max_entry=20_000)
+    bodies: list[Any] = []
+
+    def answer(exchange: Any) -> Any:
+        bodies.append(kit.body())
+        return kit.reply(fields=FRESH, content=bodies[-1])
+
+    line.origin.default = answer
+    clients = [asyncio.ensure_future(line.ask(f"/{number}")) for number in range(30)]
+    await turn()
+    for _ in range(10):
+        for body in bodies:
+            body.feed(b"x" * 1000)
+            assert line.cache.bytes <= 100_000
+    for body in bodies:
+        body.finish()
+        assert line.cache.bytes <= 100_000
+    assert {len(reply.content) for reply in await asyncio.gather(*clients)} == {10_000}
+    assert line.cache.store.used_bytes == line.cache.store.stored_bytes
+    assert 0 < line.cache.entries < 10

@@ -1,0 +1,218 @@
+"""One fetch at a time, and nobody waits for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.cache import flights as module
+from proxy.cache.flights import MAX_FLIGHTS, Failure, Flight, Flights, Outcome, Word
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.tasks import start_now
+
+KEY = b"http://example.com/a"
+
+
+class Crowd:
+    """Clients that wait for a flight, each in a task of its own."""
+
+    def __init__(self) -> None:
+        self.flights = Flights()
+        self.tasks: list[asyncio.Task[Outcome]] = []
+
+    def lead(self, names: tuple[bytes, ...] | None = None, index: dict[bytes, bytes] | None = None) -> Flight:
+        flight = self.flights.start(KEY, names, index or {})
+        assert flight is not None
+        return flight
+
+    async def wait(self, flight: Flight, index: dict[bytes, bytes] | None = None) -> asyncio.Task[Outcome]:
+        task = asyncio.ensure_future(flight.wait(index or {}))
+        self.tasks.append(task)
+        await turn()
+        return task
+
+
+async def turn() -> None:
+    """Let everything run that is ready."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def crowd() -> AsyncIterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    for task in crowd.tasks:
+        task.cancel()
+    await asyncio.gather(*crowd.tasks, return_exceptions=True)
+
+
+async def test_a_flight_is_found_until_it_ends(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    assert crowd.flights.find(KEY, {}) is flight
+    assert crowd.flights.find(b"other", {}) is None
+    flight.complete()
+    assert crowd.flights.find(KEY, {}) is None
+    assert len(crowd.flights) == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        pytest.param(Flight.complete, Word.LOOK, id="complete"),
+        pytest.param(Flight.release, Word.ALONE, id="release"),
+    ],
+)
+async def test_everybody_hears_of_the_end(crowd: Crowd, end: object, outcome: Word) -> None:
+    flight = crowd.lead()
+    waiting = [await crowd.wait(flight) for _ in range(5)]
+    assert not any(task.done() for task in waiting)
+    end(flight)  # type: ignore[operator]
+    assert await asyncio.gather(*waiting) == [outcome] * 5
+    end(flight)  # type: ignore[operator]
+
+
+async def test_a_failure_is_shared(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    waiting = [await crowd.wait(flight) for _ in range(3)]
+    failure = Failure(ProxyError(ErrorKind.CONNECT_REFUSED))
+    flight.fail(failure)
+    assert await asyncio.gather(*waiting) == [failure] * 3
+
+
+async def test_when_the_leader_leaves_the_first_who_waits_leads(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    first, second, third = [await crowd.wait(flight) for _ in range(3)]
+    flight.abandon()
+    assert await first is Word.LEAD
+    await turn()
+    assert not second.done()
+    assert crowd.flights.find(KEY, {}) is flight
+    flight.complete()
+    assert await second is await third is Word.LOOK
+
+
+async def test_when_the_leader_leaves_and_nobody_waits_the_flight_is_over(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    flight.abandon()
+    flight.abandon()
+    assert len(crowd.flights) == 0
+
+
+async def test_one_who_waits_may_leave(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    first, second = [await crowd.wait(flight) for _ in range(2)]
+    first.cancel()
+    await turn()
+    flight.abandon()
+    assert await second is Word.LEAD
+
+
+async def test_leadership_is_not_lost_with_one_who_leaves_in_the_moment_of_getting_it(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    first, second = [await crowd.wait(flight) for _ in range(2)]
+    flight.abandon()
+    first.cancel()  # its future has its result, and it has not run yet
+    assert await second is Word.LEAD
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_all_who_wait_leave_one_by_one_as_leaders(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    waiting = [await crowd.wait(flight) for _ in range(5)]
+    flight.abandon()
+    for task in waiting:
+        task.cancel()
+    await turn()
+    assert all(task.cancelled() for task in waiting)
+    assert len(crowd.flights) == 0
+
+
+async def test_variants_that_are_known_fly_apart(crowd: Crowd) -> None:
+    english, german = {b"accept-language": b"en"}, {b"accept-language": b"de"}
+    flight = crowd.lead((b"accept-language",), english)
+    assert crowd.flights.find(KEY, english) is flight
+    assert crowd.flights.find(KEY, german) is None
+    other = crowd.lead((b"accept-language",), german)
+    assert crowd.flights.find(KEY, german) is other
+    assert len(crowd.flights) == 2
+
+
+async def test_when_the_head_names_a_variant_the_others_are_sent_off(crowd: Crowd) -> None:
+    english, german = {b"accept-language": b"en"}, {b"accept-language": b"de"}
+    flight = crowd.lead(None, english)
+    same, other = await crowd.wait(flight, english), await crowd.wait(flight, german)
+    flight.landed((b"accept-language",), english)
+    assert await other is Word.LOOK
+    assert not same.done()
+    assert crowd.flights.find(KEY, german) is None
+    assert crowd.flights.find(KEY, english) is flight
+    flight.complete()
+    assert await same is Word.LOOK
+
+
+async def test_nobody_waits_long_for_content(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONTENT_WAIT_S", 0.0)
+    flight = crowd.lead()
+    waiting = await crowd.wait(flight)
+    flight.landed((), {})
+    assert await waiting is Word.ALONE
+    flight.complete()
+
+
+async def test_the_end_of_a_flight_leaves_no_timer_behind(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    flight.landed((), {})
+    timer = flight._timer
+    assert timer is not None
+    flight.complete()
+    assert timer.cancelled()
+
+
+async def test_after_a_write_nobody_joins_what_was_asked_before(crowd: Crowd) -> None:
+    old = crowd.lead()
+    waiting = await crowd.wait(old)
+    crowd.flights.forget_key(KEY)
+    assert crowd.flights.find(KEY, {}) is None
+    new = crowd.lead()
+    old.complete()
+    assert await waiting is Word.LOOK
+    assert crowd.flights.find(KEY, {}) is new
+
+
+async def test_flights_under_one_key_are_bounded(crowd: Crowd) -> None:
+    names = (b"user-agent",)
+    for number in range(MAX_FLIGHTS):
+        crowd.lead(names, {b"user-agent": b"%d" % number})
+    assert crowd.flights.start(KEY, names, {b"user-agent": b"one more"}) is None
+
+
+async def test_an_exchange_that_is_no_task_can_wait_too(crowd: Crowd) -> None:
+    flight = crowd.lead()
+    heard: list[Outcome] = []
+
+    async def exchange() -> None:
+        heard.append(await flight.wait({}))
+
+    run = start_now(exchange())
+    assert run is not None
+    flight.complete()
+    await turn()
+    assert heard == [Word.LOOK]
+
+
+async def test_an_exchange_that_is_no_task_can_leave(crowd: Crowd) -> None:
+    flight = crowd.lead()
+
+    async def exchange() -> None:
+        await flight.wait({})
+
+    run = start_now(exchange())
+    assert run is not None
+    second = await crowd.wait(flight)
+    run.cancel()
+    flight.abandon()
+    assert await second is Word.LEAD

@@ -1,0 +1,57 @@
+"""The whole line: backends that record, a store that is real, and Weir as a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.line.backend import Backend, Hub
+from tests.line.process import Weir
+
+StartWeir = Callable[..., Weir]
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    made = Hub()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def app(hub: Hub) -> Backend:
+    """One backend for the module."""
+    return Backend(hub, "app")
+
+
+@pytest.fixture(scope="module")
+def start_module_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
+    """Start a Weir for the tests of a module. It must have found nothing to complain of in itself at the end."""
+    yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+
+
+@pytest.fixture
+def start_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
+    """Start a Weir for one test."""
+    yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+
+
+def _starter(folder: Callable[[], Path]) -> Iterator[StartWeir]:
+    started: list[Weir] = []
+
+    def start(config: str, policies: Mapping[str, str] | None = None) -> Weir:
+        made = Weir(folder(), config, policies)
+        started.append(made)
+        return made.start()
+
+    yield start
+    try:
+        for made in started:
+            if made.process.poll() is None:
+                assert made.stop() == 0, made.stderr
+            assert made.defects() == [], made.stderr
+    finally:
+        for made in started:
+            made.kill()

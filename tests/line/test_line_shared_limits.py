@@ -1,0 +1,141 @@
+"""Limits in a shared store: exact over several Weirs, and never an error or a long wait when the store is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.line.backend import Backend
+from tests.line.client import Answer, at_once
+from tests.line.conftest import StartWeir
+from tests.line.process import Weir, eventually
+from tests.line.store import Store
+
+CONFIG = """
+store: {store}
+limiter: {{store_timeout: 100ms}}
+upstreams: {{app: {{primary: {app}}}}}
+defaults: {{upstream: app}}
+routes:
+  - {{name: rest}}
+  - {{name: shared, match: {{path: /shared}}, limits: [{{name: shared, rate: 30/h, by: global}}]}}
+  - {{name: local, match: {{path: /local}}, limits: [{{name: local, rate: 5/h, by: ip}}]}}
+  - {{name: wide, match: {{path: /wide}}, limits: [{{name: wide, rate: 100000/h, by: ip}}]}}
+  - {{name: open, match: {{path: /open}}, limits: [{{name: open, rate: 1/h, by: ip, on_store_error: allow}}]}}
+  - {{name: shut, match: {{path: /shut}}, limits: [{{name: shut, rate: 999/h, by: ip, on_store_error: deny}}]}}
+"""
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    made = Store()
+    yield made
+    made.close()
+
+
+def store_part(weir: Weir) -> dict[str, object]:
+    parts = weir.healthz().json()["components"]
+    return next(part for part in parts if part["name"] == "store")
+
+
+def is_shared(weir: Weir) -> bool:
+    answer = weir.healthz()
+    return answer.status == 200 and store_part(weir)["mode"] == "shared"
+
+
+def is_local(weir: Weir) -> bool:
+    answer = weir.healthz()
+    return answer.status == 503 and store_part(weir)["mode"] == "local"
+
+
+def test_two_weirs_share_a_limit_exactly(start_weir: StartWeir, app: Backend, store: Store) -> None:
+    text = CONFIG.format(store=store.url, app=app.url)
+    one, two = start_weir(text), start_weir(text)
+    answers: list[Answer] = at_once(*[lambda weir=weir: weir.get("/shared") for weir in [one, two] * 30])
+    assert sorted(answer.status for answer in answers) == [200] * 30 + [429] * 30
+    left = sorted(int(answer.get("x-ratelimit-remaining") or 0) for answer in answers if answer.status == 200)
+    assert left == list(range(30)), "each place was given once"
+    # a restart of a Weir gives nothing back
+    assert one.stop() == 0
+    assert start_weir(text).get("/shared").status == 429
+
+
+def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(
+    start_weir: StartWeir, app: Backend, store: Store
+) -> None:
+    weir = start_weir(CONFIG.format(store=store.url, app=app.url))
+    other = start_weir(CONFIG.format(store=store.url, app=app.url))
+    assert weir.healthz().status == 200
+    assert store_part(weir)["mode"] == "shared"
+    seen: list[tuple[int, float]] = []
+
+    def traffic() -> None:
+        with weir.client() as client:
+            for number in range(150):
+                started = time.monotonic()
+                status = client.ask("GET", "/wide").status
+                seen.append((status, time.monotonic() - started))
+                time.sleep(0.002 if number % 2 else 0.0)
+
+    def accident() -> None:
+        time.sleep(0.15)
+        store.kill()
+
+    at_once(traffic, traffic, accident)
+    assert {status for status, _ in seen} == {200}
+    assert len(seen) == 300
+    assert max(seconds for _, seconds in seen) < 0.1 + 0.5, "the deadline, and a margin for a busy machine"
+
+    eventually(lambda: is_local(weir))
+    assert len(weir.events("store_lost")) == 1
+    assert weir.metric("weir_limit_store_degraded") == 1.0
+    assert weir.metric("weir_limit_store_requests_total", mode="degraded") > 0
+    local = [weir.get("/local").status for _ in range(7)]
+    assert local == [200] * 5 + [429] * 2, "local enforcement is the default"
+    assert [weir.get("/open").status for _ in range(3)] == [200] * 3
+    shut = weir.get("/shut")
+    assert (shut.status, shut.reason) == (429, "rate_limited")
+    assert int(shut.get("retry-after") or 0) >= 1
+    started = time.monotonic()
+    for _ in range(20):
+        weir.get("/wide")
+    assert time.monotonic() - started < 1.0, "nobody waits for a store that is known to be away"
+
+    store.start()
+    eventually(lambda: is_shared(weir) and is_shared(other), 8.0)
+    assert len(weir.events("store_back")) == 1
+    assert weir.metric("weir_limit_store_degraded") == 0.0
+    for _ in range(15):
+        assert (weir.get("/shared").status, other.get("/shared").status) == (200, 200)
+    assert (weir.get("/shared").status, other.get("/shared").status) == (429, 429)
+
+
+def test_a_store_that_stalls_costs_each_request_its_deadline_at_most(
+    start_weir: StartWeir, app: Backend, store: Store
+) -> None:
+    weir = start_weir(CONFIG.format(store=store.url, app=app.url))
+    assert weir.get("/wide").status == 200
+    store.stall()
+    try:
+        waits = []
+        for _ in range(12):
+            started = time.monotonic()
+            assert weir.get("/wide").status == 200
+            waits.append(time.monotonic() - started)
+        assert max(waits) < 0.1 + 0.4
+        assert waits[0] > 0.08, "the first one did wait"
+        assert min(waits[-3:]) < 0.05, "and soon nobody does"
+    finally:
+        store.go_on()
+    eventually(lambda: is_shared(weir), 8.0)
+
+
+def test_weir_starts_and_serves_without_its_store(start_weir: StartWeir, app: Backend, store: Store) -> None:
+    store.kill()
+    weir = start_weir(CONFIG.format(store=store.url, app=app.url))
+    assert [weir.get("/local").status for _ in range(6)] == [200] * 5 + [429]
+    assert is_local(weir)
+    store.start()
+    eventually(lambda: is_shared(weir), 8.0)
