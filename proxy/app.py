@@ -36,6 +36,7 @@ from proxy.observe.observe import Observe
 from proxy.pipeline import serve
 from proxy.server.drain import drain
 from proxy.server.listeners import Listeners
+from proxy.server.socket_files import SocketFile
 from proxy.upstreams.registry import Registry
 from proxy.upstreams.stage import fetch
 from proxy.wire.downstream import DownstreamConnection, Host
@@ -98,6 +99,7 @@ class Services:
         self._reloading = asyncio.Lock()
         self._ids = RequestIds()
         self._admin: web.BaseRunner | None = None
+        self._admin_file: SocketFile | None = None
 
     # -- life --
 
@@ -136,6 +138,8 @@ class Services:
         await self.listeners.stop()
         if self._admin is not None:
             await self._admin.cleanup()
+        if self._admin_file is not None:
+            self._admin_file.remove()
         await self.registry.stop()
         await self.jwks.stop()
         await self.limit_store.aclose()
@@ -185,7 +189,7 @@ class Services:
             Event.RELOAD_OK,
             "The new configuration is in force.",
             version=snapshot.version,
-            needs_restart=outcome.needs_restart,
+            needs_restart=", ".join(outcome.needs_restart) or None,
         )
         return True
 
@@ -296,10 +300,13 @@ class Services:
         await runner.setup()
         site: web.BaseSite
         if address.path:
+            SocketFile.claim(address.path)
             site = web.UnixSite(runner, address.path)
         else:
             site = web.TCPSite(runner, address.host, address.port)
         await site.start()
+        if address.path:
+            self._admin_file = SocketFile(address.path)
 
     @property
     def admin_address(self) -> str | None:

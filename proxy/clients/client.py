@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from proxy.core.errors import ErrorKind
@@ -11,7 +11,7 @@ FOREVER: Final = float("inf")
 
 
 class Client:
-    """The one who asks. Shared by exchanges and never changed after it is made, `memo` excepted.
+    """The one who asks. Shared by exchanges and never changed after it is made, but for what is remembered.
 
     `user` is set only when it was verified, or said by a trusted peer. `error` is set when the request carries
     credentials that are wrong: then there is no user, and a route that requires one answers 401.
@@ -24,6 +24,7 @@ class Client:
         "error",
         "fault",
         "key_address",
+        "limit_keys",
         "memo",
         "tenant",
         "user",
@@ -51,6 +52,8 @@ class Client:
         self.via = via  # how the user was known: "header", "api_key", "cookie", "jwt", or ""
         self.error = error
         self.fault = fault  # why the credentials were refused, in one word for the log
+        # (route, policies, keys): what limits/stage.py found for this client's last route
+        self.limit_keys: tuple[object, Any, Any] | None = None
         # (identity, credential, until_wall, client): the last answer on this connection
         self.memo: tuple[object, bytes, float, Client] | None = None
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_val
 from pydantic.json_schema import WithJsonSchema
 
 from proxy.core.settings import Duration, FileName, FromText, Model
-from proxy.http.fields import CONNECTION_SPECIFIC, FRAMING
+from proxy.http.fields import OF_THE_HOP
 
 __all__ = [
     "Algorithm",
@@ -34,7 +34,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 def _check_field_name(name: str) -> str:
     if not re.fullmatch(_TOKEN_PATTERN[1:-1], name):
         raise ValueError(f"`{name[:60]}` is not the name of a field")
-    if name.lower().encode() in CONNECTION_SPECIFIC | FRAMING | {b"host"}:
+    if name.lower().encode() in OF_THE_HOP | {b"host"}:
         raise ValueError(f"`{name}` belongs to the connection and says nothing about a user")
     return name
 

@@ -19,7 +19,7 @@ CONNECTION_SPECIFIC = frozenset(
         b"http2-settings",
     }
 )
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+OF_THE_HOP = CONNECTION_SPECIFIC | {b"content-length"}  # never passed on: framing is made anew on every connection
 # RFC 9110 §7.6.1: Connection may name fields of this hop, but never those that carry the message itself. Naming one of
 # these is how a client removes what the proxy or another proxy says about it.
 NEVER_CONNECTION_NAMED = frozenset({b"host", b"content-length", b"transfer-encoding", b"cache-control"})
@@ -35,16 +35,6 @@ def connection_named(value: bytes | None) -> frozenset[bytes]:
         return _NO_NAMES
     names = {name.strip(b" \t") for name in lower.split(b",")}
     return frozenset(names - NEVER_CONNECTION_NAMED - {b"", b"close", b"keep-alive"})
-
-
-def response_fields(fields: list[Field], connection: bytes | None) -> list[Field]:
-    """The fields of a backend's response for the client and the cache: no framing, nothing of the hop."""
-    named = connection_named(connection)
-    return [
-        line
-        for line in fields
-        if line[0] not in CONNECTION_SPECIFIC and line[0] != b"content-length" and line[0] not in named
-    ]
 
 
 def render(fields: list[Field]) -> bytes:

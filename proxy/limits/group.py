@@ -84,7 +84,7 @@ def _single(
 def _several(policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], numbers: Sequence[int]) -> Verdict:
     violated = []
     tightest = 0
-    lowest = 2.0  # smallest share that is left
+    lowest = inf
     longest_s = 0.0
     for i, policy in enumerate(policies):
         retry_after_us = numbers[3 * i + 2]
@@ -95,9 +95,8 @@ def _several(policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], numbers: 
                 longest_s = retry_after_s
                 tightest = i
         elif not violated:
-            share = numbers[3 * i] * policy.unit_share
-            if share < lowest:
-                lowest = share
+            if numbers[3 * i] < lowest:
+                lowest = numbers[3 * i]
                 tightest = i
     remaining, reset_us = numbers[3 * tightest], numbers[3 * tightest + 1]
     return Verdict(

@@ -9,6 +9,7 @@ other newcomers: memory stays bounded, and limiting is never off.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from proxy.limits.policy import LimitPolicy
@@ -59,38 +60,39 @@ class MemoryStore:
         self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], cost: int, now: float
     ) -> Verdict:
         entries = self._entries
+        is_full = len(self._ring) >= self._max_keys
         charges = []
-        violated: list[LimitPolicy] = []
-        has_new = False
-        tightest, its_key, left, until_s = policies[0], keys[0], 0, 0.0
-        lowest = 2.0  # smallest share that is left
-        longest_s = 0.0
-        for policy, key in zip(policies, keys, strict=True):
+        violated: list[LimitPolicy] | None = None
+        tightest: LimitPolicy | None = None
+        at = b""
+        remaining = 0
+        reset_s = retry_after_s = 0.0
+        lowest = inf
+        for policy, key in zip(policies, keys):  # noqa: B905 - of one length by contract, and strict costs 0.1 us
             state = entries.get(key)
-            if state is None:
-                has_new = True
-                if len(self._ring) >= self._max_keys:
-                    key, state = self._crowded(policy, key, now)
-            allowed, state, remaining, reset_s, retry_after_s = policy.step(state, now, policy.numbers, cost)
-            if allowed:
-                charges.append((key, state, policy))
-                share = remaining * policy.unit_share
-                if share < lowest and not violated:
-                    lowest = share
-                    tightest, its_key, left, until_s = policy, key, remaining, reset_s
-            else:
+            if state is None and is_full:
+                key, state = self._crowded(policy, key, now)
+            allowed, state, left, full_s, wait_s = policy.step(state, now, policy.numbers, cost)
+            if not allowed:
+                if violated is None:
+                    violated = []
                 violated.append(policy)
-                if retry_after_s > longest_s:
-                    longest_s = retry_after_s
-                    tightest, its_key, left, until_s = policy, key, remaining, reset_s
-        if violated:
-            return Verdict(policies, tightest, its_key, left, until_s, longest_s, tuple(violated), LOCAL)
-        if has_new:
-            self._charge_new(charges, now)
-        else:
-            for key, state, _ in charges:
-                entries[key] = state
-        return Verdict(policies, tightest, its_key, left, until_s, 0.0, (), LOCAL)
+                if wait_s > retry_after_s:
+                    tightest, at, remaining, reset_s, retry_after_s = policy, key, left, full_s, wait_s
+            elif violated is None:
+                charges.append((policy, key, state))
+                if left < lowest:
+                    lowest = left
+                    tightest, at, remaining, reset_s = policy, key, left, full_s
+        assert tightest is not None
+        if violated is not None:
+            return Verdict(policies, tightest, at, remaining, reset_s, retry_after_s, tuple(violated), LOCAL)
+        for policy, key, state in charges:
+            count = len(entries)
+            entries[key] = state
+            if len(entries) != count:  # asked only now: making room for another key may have dropped this one
+                self._added(policy, key, now)
+        return Verdict(policies, tightest, at, remaining, reset_s, 0.0, (), LOCAL)
 
     def peek(self, policy: LimitPolicy, key: bytes, now: float) -> Verdict:
         """What a request would find, without charging it: `remaining` does not count it."""

@@ -43,6 +43,7 @@ class LimitPolicy:
         "prefix",
         "quota",
         "rate",
+        "reads_fields",
         "script_argument",
         "stats",
         "step",
@@ -58,6 +59,7 @@ class LimitPolicy:
         self.where = where  # "policies/shop.yaml:12"
         self.rate = rate
         self.by = (settings.by,) if isinstance(settings.by, str) else tuple(settings.by)
+        self.reads_fields = any(word.startswith("header:") for word in self.by)  # the key is not the client's alone
         self.algorithm = settings.algorithm
         self.burst = settings.burst or rate.count  # most units at once
         self.missing = settings.missing

@@ -69,11 +69,12 @@ def _ask(exchange: Exchange, limiter: Limiter) -> Verdict | Awaitable[Verdict] |
     """The verdict on the limits that the request has the keys for. None: there is no limit to ask."""
     route = exchange.route
     assert route is not None
-    policies: Any = route.limits  # a tuple: it also finds the fields' template
     client = exchange.client
+    known = client.limit_keys
+    if known is not None and known[0] is route:
+        return limiter.store.decide(known[1], known[2], 1, monotonic())
+    policies: Any = route.limits  # a tuple: it also finds the fields' template
     request = exchange.request
-    if len(policies) == 1 and (key := policies[0].key(client, request, route)) is not None:
-        return limiter.store.decide(policies, (key,), 1, monotonic())
     keys: Any = [policy.key(client, request, route) for policy in policies]
     if None in keys:
         missing = _first_denying(policies, keys)
@@ -84,6 +85,8 @@ def _ask(exchange: Exchange, limiter: Limiter) -> Verdict | Awaitable[Verdict] |
         keys = [key for key in keys if key is not None]
     if not policies:
         return None
+    if not any([policy.reads_fields for policy in route.limits]):
+        client.limit_keys = route, policies, keys  # the same for every request of this client on this route
     return limiter.store.decide(policies, keys, 1, monotonic())
 
 

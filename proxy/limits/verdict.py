@@ -18,7 +18,7 @@ class Verdict:
     """One request against all its limits. Plain slots: one is built for every limited request.
 
     `policy`, `key`, `remaining`, `reset_s` and `retry_after_s` are those of the tightest limit: of the violated one
-    with the longest wait when denied, else of the one with the smallest share left. `remaining` counts this request
+    with the longest wait when denied, else of the one that has the fewest left. `remaining` counts this request
     when it was admitted. `retry_after_s` is 0.0 when admitted and infinite when waiting will never help.
     """
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic.json_schema import WithJsonSchema
 
 from proxy.core.settings import Duration, Model
-from proxy.http.fields import CONNECTION_SPECIFIC, FRAMING
+from proxy.http.fields import OF_THE_HOP
 from proxy.http.targets import BadTarget, canonical_host
 from proxy.routing.pattern import literal_form, parse_pattern
 
@@ -19,7 +19,7 @@ __all__ = ["CorsSettings", "FieldRulesSettings", "MatchSettings", "RewriteSettin
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 §5.6.2
 _PLACE: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 # Written by Weir for every message, or meaningless without its framing. A rule on them would smuggle or be lost.
-_OURS: Final = CONNECTION_SPECIFIC | FRAMING | {b"host", b"expect", b"date"}
+_OURS: Final = OF_THE_HOP | {b"host", b"expect", b"date"}
 _PATTERN_SCHEMA = {"type": "string", "pattern": "^/", "examples": ["/api/search", "/api/items/{id}", "/static/**"]}
 
 

@@ -5,15 +5,13 @@ Only the protocol factory is ours. The bytes never pass through aiohttp.
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
-import stat
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 from aiohttp import web
 
+from proxy.server.socket_files import SocketFile
 from proxy.wire.downstream import DownstreamConnection, Host
 
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
@@ -57,6 +55,7 @@ class Listeners:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._runner: web.ServerRunner | None = None
+        self._files: list[SocketFile] = []
         self.addresses: list[str] = []  # as printed: http://127.0.0.1:8080
 
     async def open(self, listeners: Sequence[Listener]) -> None:
@@ -77,21 +76,29 @@ class Listeners:
                 server = getattr(site, "_server", None)  # a site has no public way to stop without the runner
                 if server is not None:
                     server.close()
+        self._remove_files()
 
     async def stop(self) -> None:
         """Close what is left, without waiting."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
+        for file in self._files:
+            file.remove()
+        self._files.clear()
 
     async def _open(self, runner: web.ServerRunner, listener: Listener) -> None:
         context = tls_context(listener.cert, listener.key) if listener.cert and listener.key else None
         scheme = "https" if context else "http"
         site: web.BaseSite
         if listener.path:
-            _remove_stale(listener.path)
+            SocketFile.claim(listener.path)
             site = web.UnixSite(runner, listener.path, ssl_context=context, backlog=BACKLOG)
             await site.start()
+            self._files.append(SocketFile(listener.path))
             self.addresses.append(f"{scheme}+unix://{listener.path}")
             return
         site = web.TCPSite(runner, listener.host, listener.port, ssl_context=context, backlog=BACKLOG)
@@ -111,20 +118,6 @@ def tls_context(cert: str, key: str) -> ssl.SSLContext:
 
 def _bound_port(runner: web.ServerRunner, port: int) -> int:
     return int(runner.addresses[-1][1]) if port == 0 else port
-
-
-def _remove_stale(path: str) -> None:
-    """A socket file that nobody listens on is left over from a crash; any other file is not ours to remove."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            os.unlink(path)
 
 
 async def _never(request: web.BaseRequest) -> NoReturn:

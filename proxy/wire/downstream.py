@@ -7,6 +7,8 @@ has returned. Whatever goes wrong before there is an exchange is answered here, 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.wire.tunnel import TunnelEnd
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RESET = struct.pack("ii", 1, 0)
 _HTTP_1 = b" HTTP/1."
 _HEAD_END = b"\r\n\r\n"
 _BETWEEN = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
@@ -395,6 +398,11 @@ class DownstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection, so that nobody takes what was sent for a whole response."""
         self._is_closing = True
+        if self._current is not None and self._current.minor_version == 0 and not self.transport.is_closing():
+            # to HTTP/1.0 a plain end may be the end of the content (RFC 9112 §6.3): only a reset says that it is not
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None and not self.is_secure:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     # -- for the host --

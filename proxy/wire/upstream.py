@@ -16,7 +16,7 @@ import httptools
 from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.tasks import Signal, spawn
-from proxy.http.fields import response_fields
+from proxy.http.fields import OF_THE_HOP, connection_named
 from proxy.http.message import Field, Response, Source
 from proxy.wire.limits import HIGH_WATER_BYTES
 from proxy.wire.response_body import ResponseBody
@@ -29,6 +29,7 @@ _MAX_INFORMATIONAL = 8  # a response (W12)
 _MAX_FIELDS = 200
 _CTL = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
 _LAST_CHUNK = b"0\r\n\r\n"
+_HEAD_END = b"\r\n\r\n"
 _KNOWN_REASONS = frozenset({b"OK", b"Created", b"Accepted", b"No Content", b"Not Modified", b"Found", b"Not Found"})
 
 
@@ -96,6 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_head_bytes",
         "_informational",
+        "_is_over",
         "_is_reading",
         "_keep_alive",
         "_max_head_bytes",
@@ -130,6 +132,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = b""
         self._pieces: list[bytes] = []  # content that came in the same read as its head
         self._is_reading = True
+        self._is_over = False  # the last byte of the response has been parsed
         self._tunnel: TunnelEnd | None = None
         # of the exchange under way
         self._head: Signal[Response] | None = None
@@ -182,6 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         self.is_clean = False
         self.has_answered = self._until_eof = False
+        self._fields = []
         self._error = None
         self._informational = self._head_bytes = 0
         self._expects_none = expects_none
@@ -207,8 +211,9 @@ class UpstreamConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close now, whatever is under way. The lease is released as unclean."""
         self.is_clean = False
-        self._head = None
-        self._abort_content(ProxyError(ErrorKind.RESPONSE_TRUNCATED, "closed by us"))
+        if self._release is not None:  # else the response is whole, and may still be on its way to the stage
+            self._head = None
+            self._abort_content(ProxyError(ErrorKind.RESPONSE_TRUNCATED, "closed by us"))
         self.transport.abort()
         self._give_back(False)
 
@@ -252,14 +257,18 @@ class UpstreamConnection(asyncio.Protocol):
                 if data[:7] != b"HTTP/1."[: len(data)]:
                     self._fail(ProxyError(ErrorKind.RESPONSE_MALFORMED, "not HTTP/1"))
                     return
+            self._head_bytes += len(data)
             self._parse(data)
+            if self._is_over:
+                self._finish(data)
+                return
             if self._response is not None:
                 self._give_source(self._response)
             answer = self._answer
             if answer is not None:
                 self._deliver(answer)
-            elif self._head is not None:
-                self._count_head(len(data))
+            elif len(self._fields) > _MAX_FIELDS or (self._head is not None and self._is_head_too_large()):
+                self._fail(ProxyError(ErrorKind.RESPONSE_MALFORMED, "head too large"))
 
     def eof_received(self) -> bool:
         if self._tunnel is not None:
@@ -298,14 +307,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = self._reason + reason if self._reason else reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head is None or self._answer is not None:
-            return  # a trailer field: dropped, never merged into the fields (RFC 9110 §6.5.1)
-        if value and value[-1] in b" \t":
-            value = value.rstrip(b" \t")
-        self._fields.append((name.lower(), name, value))
+        self._fields.append((name.lower(), name, value))  # trailer fields too; they are dropped (RFC 9110 §6.5.1)
 
     def on_headers_complete(self) -> None:
-        if self._head is None or self._answer is not None:
+        if self._head is None or self._answer is not None or self._is_over:
             self._stop("a second response")
         fields, self._fields = self._fields, []
         reason, self._reason = self._reason, b""
@@ -314,16 +319,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._stop("control character in the reason")
         if len(fields) > _MAX_FIELDS:
             self._stop(f"{len(fields)} fields")
-        if sum([len(name) + len(value) + 4 for _, name, value in fields]) > self._max_head_bytes:
+        if self._head_bytes > self._max_head_bytes and _size(fields) > self._max_head_bytes:
             self._stop("head too large")
         if status < 200:
             self._interim(status, reason, fields)
             return
         if status > 599:
             self._stop(f"status {status}")
-        length, is_chunked, connection = self._framing(fields)
+        kept, length, is_chunked, connection = self._sort(fields)
         self._keep_alive = self._parser.should_keep_alive()
-        response = Response(status, reason, response_fields(fields, connection))
+        response = Response(status, reason, kept)
         self.deadline_at = NEVER
         self._answer = response
         if self._expects_none:
@@ -331,7 +336,7 @@ class UpstreamConnection(asyncio.Protocol):
             # llhttp does not know that this was HEAD; it waits for content. Its work is done, another goes on
             self._parser = httptools.HttpResponseParser(self)
             self._keep_alive = connection is None or b"close" not in connection.lower()
-            self._complete()
+            self._is_over = True
         elif status == 304 or status == 204:
             response.content_length = length if status == 304 else None
             self._expects_none = True
@@ -341,7 +346,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._response = response
 
     def on_body(self, data: bytes) -> None:
-        if self._expects_none:
+        if self._expects_none or self._is_over:
             self._stop("content where there can be none")
         elif self._body is not None:
             self._body.feed(data)
@@ -350,10 +355,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         answer = self._answer
-        if self._release is None or (answer is None and self._head is not None):
-            return  # a 1xx response, or one that was over with its head
+        if answer is None and self._head is not None:
+            return  # a 1xx response
         if answer is None or answer.status != 101:
-            self._complete()
+            self._is_over = True
 
     # -- timers.Timed --
 
@@ -386,47 +391,58 @@ class UpstreamConnection(asyncio.Protocol):
             self._early = data[upgrade.args[0] :]
             self.pause_reading()
         except httptools.HttpParserError as error:
-            if self._release is None:
-                self._distrust()  # the response was whole, and more came behind it
+            if self._is_over:
+                self._keep_alive = False  # the response is whole, and more came behind it
             else:
                 self._fail(self._error or ProxyError(ErrorKind.RESPONSE_MALFORMED, str(error)))
 
-    def _framing(self, fields: list[Field]) -> tuple[int | None, bool, bytes | None]:
-        """(Content-Length, chunked, Connection). RFC 9112 §6.3; other transfer codings are refused."""
+    def _sort(self, fields: list[Field]) -> tuple[list[Field], int | None, bool, bytes | None]:
+        """(fields that go on, Content-Length, chunked, Connection). RFC 9110 §7.6.1, RFC 9112 §6.3.
+
+        Transfer codings other than chunked are refused.
+        """
+        kept: list[Field] = []
         length: int | None = None
         is_chunked = False
         connection: bytes | None = None
-        for lower, _, value in fields:
-            if lower == b"content-length":
+        for line in fields:
+            lower, _, value = line
+            if lower not in OF_THE_HOP:
+                if value and value[-1] in b" \t":
+                    line = lower, line[1], value.rstrip(b" \t")
+                kept.append(line)
+            elif lower == b"content-length":
                 length = int(value)
-            elif lower == b"transfer-encoding":
-                if is_chunked or value.lower() != b"chunked":
-                    self._stop("Transfer-Encoding other than chunked")
-                is_chunked = True
             elif lower == b"connection":
                 connection = value if connection is None else connection + b", " + value
-        return length, is_chunked, connection
+            elif lower == b"transfer-encoding":
+                if is_chunked or value.strip(b" \t").lower() != b"chunked":
+                    self._stop("Transfer-Encoding other than chunked")
+                is_chunked = True
+        if connection is not None and (named := connection_named(connection)):
+            kept = [line for line in kept if line[0] not in named]
+        return kept, length, is_chunked, connection
 
     def _interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         """RFC 9110 §15.2. 100 answers an expectation that never left us; 101 must have been asked for (W12)."""
+        if status < 100:
+            self._stop(f"status {status}")
         self._informational += 1
         if status == 101:
             if not self._upgrade:
                 self._stop("101 without an upgrade")
-            response = Response(101, reason, response_fields(fields, None))
+            response = Response(101, reason, self._sort(fields)[0])
             response.tunnel = self
             self.deadline_at = NEVER
             self._answer = response
         elif self._informational > _MAX_INFORMATIONAL:
             self._stop("too many 1xx responses")
         elif status != 100 and self._on_informational is not None:
-            lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in response_fields(fields, None)])
+            lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in self._sort(fields)[0]])
             self._on_informational(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._max_head_bytes and self._tunnel is None and not self._early:
-            self._fail(ProxyError(ErrorKind.RESPONSE_MALFORMED, "head too large"))
+    def _is_head_too_large(self) -> bool:
+        return self._head_bytes > self._max_head_bytes and self._tunnel is None and not self._early
 
     def _give_source(self, response: Response) -> None:
         """The head's read is over and there is more to come: from here on content is pushed through a ResponseBody.
@@ -459,6 +475,18 @@ class UpstreamConnection(asyncio.Protocol):
         if size > remaining:
             self._keep_alive = False
         self._complete()
+
+    def _finish(self, data: bytes) -> None:
+        """The response ended in this read. Only now, with the parser at rest, may the connection serve anybody else:
+        it can happen within `_complete`."""
+        self._is_over = False
+        if self._expects_none and data.find(_HEAD_END) + 4 != len(data):
+            self._keep_alive = False  # llhttp may have skipped content that there cannot be
+        answer, self._answer = self._answer, None
+        head, self._head = self._head, None
+        self._complete()
+        if answer is not None and head is not None:
+            head.set_result(answer)
 
     def _complete(self) -> None:
         """The response is over. Its content is handed over before the connection may serve anybody else."""
@@ -533,6 +561,11 @@ class UpstreamConnection(asyncio.Protocol):
         content, self._body = self._body, None
         if content is not None:
             content.fail(error)
+
+
+def _size(fields: list[Field]) -> int:
+    """Of a head, when it is not the only thing that came in its reads."""
+    return sum([len(name) + len(value) + 4 for _, name, value in fields])
 
 
 class _RequestSink:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -146,6 +148,8 @@ class _Connection(asyncio.Protocol):
             else:
                 self._play(script, at + 1)
         elif script.reset:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
         elif script.close:
             self.transport.close()

@@ -32,7 +32,11 @@ class Finding:
 
 
 async def run_all(
-    cases: Iterable[object], run: Callable[[object, Neighbour], Awaitable[list[Finding]]], port: int, backend: Backend
+    cases: Iterable[object],
+    run: Callable[[object, Neighbour], Awaitable[list[Finding]]],
+    port: int,
+    backend: Backend,
+    lanes: int = LANES,
 ) -> list[Finding]:
     """Run every case in one of several lanes. Violations that the backend saw are findings too."""
     waiting = iter(cases)
@@ -46,8 +50,9 @@ async def run_all(
         finally:
             neighbour.close()
 
-    await asyncio.gather(*[lane() for _ in range(LANES)])
+    await asyncio.gather(*[lane() for _ in range(lanes)])
     findings += [Finding(True, "backend", f"{why}: {data[:300]!r}") for why, data in backend.violations]
+    backend.violations.clear()
     return findings
 
 
@@ -110,7 +115,11 @@ async def _judge(case: Case, client: Client, backend: Backend, neighbour: Neighb
         if (difference := _difference(form, message, client)) is not None:
             bad(f"forwarded otherwise: {difference}")
     for form, message in zip(expected, answered, strict=False):
-        if case.answer == 200 and form.method != b"HEAD" and message.body != echo(client.peer, form.method, form.target, form.body):
+        if (
+            case.answer == 200
+            and form.method != b"HEAD"
+            and message.body != echo(client.peer, form.method, form.target, form.body)
+        ):
             bad(f"answered with {message.body[:100]!r}")
     if len(requests) < len(expected) or len(answered) != len(requests):
         soft(f"forwarded {len(requests)} of {len(expected)}, answered {[message.status for message in finals]}")
@@ -153,4 +162,6 @@ def _difference(form: Form, message: Message, client: Client) -> str | None:
 
 
 def report(findings: list[Finding]) -> str:
-    return "\n".join(str(finding) for finding in sorted(findings, key=lambda finding: (not finding.is_bad, finding.case)))
+    return "\n".join(
+        str(finding) for finding in sorted(findings, key=lambda finding: (not finding.is_bad, finding.case))
+    )

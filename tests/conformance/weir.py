@@ -48,7 +48,13 @@ class Weir:
         self._config = folder / "weir.yaml"
         self._config.write_text(
             _CONFIG.format(
-                port=self.port, backend=backend_port, wire=wire, timeout=timeout, drain=drain, log=self.access_log, digest="0" * 64
+                port=self.port,
+                backend=backend_port,
+                wire=wire,
+                timeout=timeout,
+                drain=drain,
+                log=self.access_log,
+                digest="0" * 64,
             )
         )
         self._process: subprocess.Popen[bytes] | None = None

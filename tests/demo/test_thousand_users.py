@@ -55,9 +55,8 @@ async def _user(port: int, number: int, rng: random.Random) -> list[tuple[int, f
     for _ in range(REQUESTS_EACH):
         path = _page(rng)
         started_at = loop.time()
-        writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 10.{number // 250}.{number % 250}.7\r\n\r\n".encode()
-        )
+        address = f"10.{number // 250}.{number % 250}.7"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: {address}\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         await _content(head, reader)
         outcomes.append((int(head[9:12]), loop.time() - started_at))

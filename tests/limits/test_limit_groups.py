@@ -116,11 +116,11 @@ def test_a_flat_reply_becomes_a_verdict_for_each_request() -> None:
         Question((one, two), (b"a", b"b"), 1),
         Question((two,), (b"b",), 1),
     ]
-    reply = [9, 360_000_000, 0, 8, 1_000_000, 0, 50, 2_000_000, 0, 0, 5_000_000, 5_000_000, 49, 1, 0, 0, 7, -1]
+    reply = [9, 360_000_000, 0, 8, 1_000_000, 0, 5, 2_000_000, 0, 0, 5_000_000, 5_000_000, 49, 1, 0, 0, 7, -1]
     answers = verdicts(group, reply)
     assert [repr(answer) for answer in answers] == [
         "<Verdict admitted, 9 left by one (shared)>",
-        "<Verdict admitted, 50 left by two (shared)>",
+        "<Verdict admitted, 5 left by two (shared)>",
         "<Verdict denied for 5.000s by one (shared)>",
         "<Verdict denied for infs by two (shared)>",
     ]

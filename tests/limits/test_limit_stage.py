@@ -29,6 +29,7 @@ class Caller:
     key_address = b"203.0.113.7"
     tenant = None
     api_key = None
+    limit_keys: Any = None
 
     def __init__(self, user: str | None) -> None:
         self.user = user
@@ -214,3 +215,27 @@ def test_explain_says_the_most_that_can_pass_in_one_period(
     said = describe(policy(**settings), Caller(None), exchange().request, Somewhere())
     assert (said.burst, said.most_in_a_window, said.rate) == (burst, most, "60/min")
     assert said.key == f"weir:1:{said.algorithm}:6:per-ip:i203.0.113.7"
+
+
+async def test_a_clients_keys_are_remembered_for_its_route_alone(admitting: Any) -> None:
+    by_route = policy(by="route")
+    first, second = exchange(by_route), exchange(by_route)
+    second.client = first.client
+    second.route.name = "other"  # type: ignore[union-attr, misc]
+    await admitting(first)
+    assert first.client.limit_keys is not None
+    await admitting(second)
+    assert first.decision.key != second.decision.key
+
+
+async def test_a_key_that_reads_a_field_is_never_remembered(admitting: Any) -> None:
+    by_field = policy(by="header:X-Shop")
+    made = []
+    for shop in (b"a", b"b"):
+        one = exchange(by_field)
+        one.request.index[b"x-shop"] = shop
+        if made:
+            one.client = made[0].client
+        await admitting(one)
+        made.append(one)
+    assert made[0].decision.key != made[1].decision.key

@@ -184,14 +184,14 @@ async def test_a_cost_above_the_quota_is_never_worth_waiting_for(limits: Any, al
     assert verdict.retry_after_s == inf
 
 
-async def test_the_tightest_limit_is_the_one_with_the_smallest_share_left(limits: Any) -> None:
-    large, small = policy("large", rate="100/h"), policy("small", rate="4/h")
+async def test_the_tightest_limit_is_the_one_that_has_the_fewest_left(limits: Any) -> None:
+    large, small = policy("large", rate="100/h"), policy("small", rate="10/h")
     verdict = await limits.ask((large, "a"), (small, "a"))
-    assert (verdict.policy, verdict.remaining, verdict.policies) == (small, 3, (large, small))
-    for _ in range(90):
+    assert (verdict.policy, verdict.remaining, verdict.policies) == (small, 9, (large, small))
+    for _ in range(96):
         await limits.ask((large, "a"))
     verdict = await limits.ask((large, "a"), (small, "a"))
-    assert (verdict.policy, verdict.remaining) == (large, 8)
+    assert (verdict.policy, verdict.remaining) == (large, 2)
 
 
 async def test_of_several_violated_limits_the_longest_wait_is_told(limits: Any) -> None:

@@ -176,9 +176,7 @@ def _connect(address: str, tls: ssl.SSLContext | None, source: str) -> socket.so
         return made
     url = urlsplit(address)
     assert url.hostname is not None
-    made = socket.create_connection(
-        (url.hostname, url.port or 80), TIMEOUT_S, (source, 0) if source else None
-    )
+    made = socket.create_connection((url.hostname, url.port or 80), TIMEOUT_S, (source, 0) if source else None)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls is not None:
         return tls.wrap_socket(made, server_hostname="localhost")

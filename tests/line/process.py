@@ -127,7 +127,9 @@ class Weir:
 
     def events(self, word: str | None = None) -> list[dict[str, Any]]:
         """The events of standard error: all, or those with that word."""
-        lines = [json.loads(line) for line in self.stderr.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"]
+        lines = [
+            json.loads(line) for line in self.stderr.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"
+        ]
         return [line for line in lines if "event" in line and word in (None, line["event"])]
 
     def log(self, name: str = "access.log") -> list[dict[str, Any]]:

@@ -189,9 +189,16 @@ FAILURES = [
     pytest.param("/nobody", None, 502, "connect_refused", "connection_refused", id="refused"),
     pytest.param("/bad/silent", handler(b"", then="hang"), 504, "response_timeout", "http_response_timeout", id="slow"),
     pytest.param("/bad/closed", handler(b""), 502, "connection_reset", "connection_terminated", id="closed"),
-    pytest.param("/bad/half", handler(OK + b"X-A: "), 502, "response_truncated", "http_response_incomplete", id="half a head"),
     pytest.param(
-        "/bad/nonsense", handler(b"SSH-2.0-OpenSSH\r\n\r\n"), 502, "response_malformed", "http_protocol_error", id="not HTTP"
+        "/bad/half", handler(OK + b"X-A: "), 502, "response_truncated", "http_response_incomplete", id="half a head"
+    ),
+    pytest.param(
+        "/bad/nonsense",
+        handler(b"SSH-2.0-OpenSSH\r\n\r\n"),
+        502,
+        "response_malformed",
+        "http_protocol_error",
+        id="not HTTP",
     ),
     pytest.param(
         "/bad/two-lengths",

@@ -98,7 +98,9 @@ def hs256(claims: dict[str, object]) -> str:
     [
         pytest.param(lambda: ("X-API-Key", "key-of-robot"), "robot", id="api key"),
         pytest.param(
-            lambda: ("Cookie", f"a=1; session={sign_cookie('session', 'bob', expiring(60), SECRET)}"), "bob", id="cookie"
+            lambda: ("Cookie", f"a=1; session={sign_cookie('session', 'bob', expiring(60), SECRET)}"),
+            "bob",
+            id="cookie",
         ),
         pytest.param(
             lambda: ("Authorization", "Bearer " + hs256({"sub": "carol", "aud": "shop"})), "carol", id="hs256"

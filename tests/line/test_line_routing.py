@@ -112,7 +112,9 @@ def test_a_rewrite_changes_the_path_and_keeps_the_query_as_it_came(weir: Weir, a
 
 def test_field_rules_change_what_goes_up_and_what_comes_down(weir: Weir, app: Backend) -> None:
     app.on("/fields", reply(200, b"ok", X_Powered_By="PHP", Cache_Control="public", X_Kept="1"))
-    answer = weir.get("/fields", [("X-Secret", "s"), ("x-added", "no"), ("X-Added", "nor this"), ("User-Agent", "curl")])
+    answer = weir.get(
+        "/fields", [("X-Secret", "s"), ("x-added", "no"), ("X-Added", "nor this"), ("User-Agent", "curl")]
+    )
     call = app.last("/fields")
     assert call.get("x-secret") is None
     assert call.get("x-added") == "yes"
