@@ -171,9 +171,12 @@ class Services:
             return False
         snapshot = loaded.snapshot
         try:
+            self.listeners.renew_certificates()
             self.observe.apply(snapshot.access_log, {route.name for route in snapshot.routes.routes})
-        except OSError as error:
-            self.observe.events.say(Event.RELOAD_REFUSED, "The access log cannot be opened.", error=str(error))
+        except OSError as error:  # a certificate or the access log
+            self.observe.events.say(
+                Event.RELOAD_REFUSED, "A file cannot be used; the old configuration stays in force.", error=str(error)
+            )
             return False
         keep_stats(snapshot.limits, self.snapshot.limits)
         self.loaded = loaded
@@ -353,7 +356,8 @@ async def _run(loaded: Loaded, started: Any) -> int:
         await services.start()
     except OSError as error:
         await services.close()
-        print(f"weir: cannot start: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"weir: cannot start: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     gc.collect()
     gc.freeze()  # what is alive now stays alive: no collection needs to look at it again

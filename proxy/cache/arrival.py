@@ -39,7 +39,7 @@ def receive(exchange: Exchange, errand: Errand, response: Response) -> Response:
             age_s = now - entry.born_at
             if stands_in(entry, errand.directives, age_s, has_response=True):
                 return _stand_in(exchange, errand, entry, response, age_s, now_wall)
-            errand.refuse(b"error", now)  # RFC 9111 §4.3.3: passed on, and what is stored stays
+            errand.release()  # RFC 9111 §4.3.3: passed on, and what is stored stays
             exchange.cache_status = not_stored(errand.forwarded, b"error")
             return response
     return _receive_new(exchange, errand, response, now, now_wall)

@@ -28,6 +28,7 @@ from proxy.http.message import Field, index_fields
 _ENTRY_BYTES: Final = 1300
 _FIELD_BYTES: Final = 180
 _NEVER_STORED: Final = frozenset({b"age", b"x-request-id"})  # ours are written for every response
+_STRIPPED: Final = _NEVER_STORED | {b"set-cookie"}
 
 
 class Entry:
@@ -212,7 +213,7 @@ def _either(configured_s: float | None, said: bytes | None) -> float:
 
 def _kept_fields(fields: list[Field], policy: CachePolicy, date_s: int, received_wall: float) -> list[Field]:
     """The fields to be stored: with a Date (RFC 9110 §6.6.1), without Age, and without cookies if they are stripped."""
-    dropped = _NEVER_STORED if policy.set_cookie == "store" else _NEVER_STORED | {b"set-cookie"}
+    dropped = _STRIPPED if policy.set_cookie == "strip" else _NEVER_STORED
     dates = [value for lower, _, value in fields if lower == b"date"]
     if len(dates) == 1 and parse_date(dates[0], received_wall) is not None:
         return [line for line in fields if line[0] not in dropped]

@@ -16,7 +16,7 @@ from proxy.http.directives import Directives
 from proxy.http.message import Response
 
 # these say something about the one request, not about the resource
-_NOT_LEARNED: Final = frozenset({b"authorization", b"error", b"not-final", b"partial", b"precondition"})
+_NOT_LEARNED: Final = frozenset({b"authorization", b"not-final", b"partial", b"precondition"})
 
 
 class Errand:

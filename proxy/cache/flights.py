@@ -54,6 +54,9 @@ class Flight:
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
 
+    def __repr__(self) -> str:
+        return f"<Flight {self.key!r}, {len(self._waiting)} waiting>"
+
     def takes(self, index: Index) -> bool:
         """What it brings may be what this request wants."""
         return self._names is None or selection(self._names, index) == self._selection

@@ -126,7 +126,8 @@ class MemoryStore:
         if self._small and (self._small_bytes * _SMALL_SHARE >= self.budget_bytes or not self._main):
             entry = next(iter(self._small))
             if entry.uses >= _PROVEN_USES:
-                entry.uses = 0
+                # what it has earned it keeps: else the first of many that move at once would be the next to go
+                entry.uses = min(entry.uses, _MAX_USES)
                 self._dequeue(entry)
                 self._enqueue(entry, _MAIN)
                 return

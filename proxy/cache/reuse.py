@@ -108,6 +108,11 @@ def stands_in(entry: Entry, directives: Directives, age_s: float, *, has_respons
     return age_s < entry.fresh_s + (entry.error_s if has_response else entry.unreachable_s)
 
 
+def wants_origin(directives: Directives) -> bool:
+    """Not even what another request is just fetching would do."""
+    return b"no-cache" in directives or delta_seconds(directives.get(b"max-age")) == 0
+
+
 def _is_wanted(directives: Directives, fresh_s: float, age_s: float) -> bool:
     if b"no-cache" in directives:
         return False  # §5.2.1.4

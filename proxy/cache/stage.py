@@ -15,7 +15,7 @@ from proxy.cache.flights import Failure, Word
 from proxy.cache.invalidation import SAFE, ended_keys, ends_entries
 from proxy.cache.key import cache_key, origin_of
 from proxy.cache.refresh import start_refresh
-from proxy.cache.reuse import CONDITIONS, SPECIAL, Use, asked, bypasses, decide, select, stands_in
+from proxy.cache.reuse import CONDITIONS, SPECIAL, Use, asked, bypasses, decide, select, stands_in, wants_origin
 from proxy.cache.status import METHOD, REQUEST, STALE, URI_MISS, VARY_MISS, bypass, collapsed, stood_in
 from proxy.cache.validation import conditions_for
 from proxy.core.clock import monotonic, wall
@@ -211,7 +211,7 @@ def _goes_alone(exchange: Exchange, errand: Errand) -> bool:
     """Nobody could use what this request brings, or it could not use what others bring."""
     entry = errand.entry
     index = errand.request_index
-    if exchange.request.method == b"HEAD" or b"authorization" in index:
+    if exchange.request.method == b"HEAD" or b"authorization" in index or wants_origin(errand.directives):
         return True
     if entry is not None:
         # what the client wants validated, or the origin wants validated each time, is good for one request

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind
 from proxy.http.message import Response
 from proxy.limits.denial import BLOCK, DOCUMENT_END, REASON, STATUS, document_head
@@ -72,7 +71,7 @@ def _ask(exchange: Exchange, limiter: Limiter) -> Verdict | Awaitable[Verdict] |
     client = exchange.client
     known = client.limit_keys
     if known is not None and known[0] is route:
-        return limiter.store.decide(known[1], known[2], 1, monotonic())
+        return limiter.store.decide(known[1], known[2], 1, exchange.received_at)
     policies: Any = route.limits  # a tuple: it also finds the fields' template
     request = exchange.request
     keys: Any = [policy.key(client, request, route) for policy in policies]
@@ -87,7 +86,7 @@ def _ask(exchange: Exchange, limiter: Limiter) -> Verdict | Awaitable[Verdict] |
         return None
     if not any([policy.reads_fields for policy in route.limits]):
         client.limit_keys = route, policies, keys  # the same for every request of this client on this route
-    return limiter.store.decide(policies, keys, 1, monotonic())
+    return limiter.store.decide(policies, keys, 1, exchange.received_at)
 
 
 def _first_denying(policies: Sequence[LimitPolicy], keys: Sequence[bytes | None]) -> LimitPolicy | None:

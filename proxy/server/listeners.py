@@ -56,6 +56,7 @@ class Listeners:
         self._host = host
         self._runner: web.ServerRunner | None = None
         self._files: list[SocketFile] = []
+        self._certificates: list[tuple[ssl.SSLContext, str, str]] = []
         self.addresses: list[str] = []  # as printed: http://127.0.0.1:8080
 
     async def open(self, listeners: Sequence[Listener]) -> None:
@@ -85,13 +86,18 @@ class Listeners:
             await runner.cleanup()
         self._remove_files()
 
-    def _remove_files(self) -> None:
-        for file in self._files:
-            file.remove()
-        self._files.clear()
+    def renew_certificates(self) -> None:
+        """Read the files of every listener again, for connections to come. Raises OSError; then nothing changed."""
+        for _, cert, key in self._certificates:
+            tls_context(cert, key)  # a context that fails to load keeps neither the old certificate nor the new one
+        for context, cert, key in self._certificates:
+            context.load_cert_chain(cert, key, password=b"")
 
     async def _open(self, runner: web.ServerRunner, listener: Listener) -> None:
-        context = tls_context(listener.cert, listener.key) if listener.cert and listener.key else None
+        context = None
+        if listener.cert and listener.key:
+            context = tls_context(listener.cert, listener.key)
+            self._certificates.append((context, listener.cert, listener.key))
         scheme = "https" if context else "http"
         site: web.BaseSite
         if listener.path:
@@ -106,12 +112,20 @@ class Listeners:
         name = f"[{listener.host}]" if ":" in listener.host else listener.host
         self.addresses.append(f"{scheme}://{name}:{_bound_port(runner, listener.port)}")
 
+    def _remove_files(self) -> None:
+        for file in self._files:
+            file.remove()
+        self._files.clear()
+
 
 def tls_context(cert: str, key: str) -> ssl.SSLContext:
     """TLS 1.2 and later, for HTTP/1.1. Raises OSError (ssl.SSLError included) for files that cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
+    try:
+        context.load_cert_chain(cert, key, password=b"")  # without a password OpenSSL would ask at the terminal
+    except OSError as error:  # which names no file
+        raise OSError(error.errno, f"{cert} is no certificate with its key {key}: {error.strerror or error}") from error
     context.set_alpn_protocols(["http/1.1"])
     return context
 

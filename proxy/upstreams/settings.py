@@ -49,7 +49,9 @@ class PoolSettings(Model):
         default=64, ge=1, le=100_000, description="Most exchanges, and so connections, an endpoint has at once."
     )
     min_idle: int = Field(default=0, ge=0, description="Connections kept open and ready, without any request.")
-    max_idle: int = Field(default=32, ge=0, description="Most connections kept open without a request.")
+    max_idle: int | None = Field(
+        default=None, ge=0, description="Most connections kept open without a request. Default: `max_in_flight`."
+    )
     idle_timeout: Duration = Field(
         default=60.0, gt=0, description="An unused connection is closed after this; keep it below the backend's own."
     )
@@ -62,7 +64,7 @@ class PoolSettings(Model):
 
     @model_validator(mode="after")
     def _check_min_idle(self) -> PoolSettings:
-        most = min(self.max_idle, self.max_in_flight)
+        most = self.max_in_flight if self.max_idle is None else min(self.max_idle, self.max_in_flight)
         if self.min_idle > most:
             name = "max_idle" if most == self.max_idle else "max_in_flight"
             raise ValueError(f"min_idle ({self.min_idle}) is above {name} ({most})")

@@ -17,7 +17,7 @@ class PoolNumbers:
 
     max_in_flight: int = 64  # leases, connects under way included; also the most connections that are ever open
     min_idle: int = 0
-    max_idle: int = 32
+    max_idle: int = 64  # fewer than max_in_flight would close connections that the next moment opens again
     idle_timeout_s: float = 60.0
     max_lifetime_s: float = 300.0
     connect_timeout_s: float = 1.0
@@ -71,7 +71,7 @@ def _compile_pool(settings: PoolSettings) -> PoolNumbers:
     return PoolNumbers(
         max_in_flight=settings.max_in_flight,
         min_idle=settings.min_idle,
-        max_idle=settings.max_idle,
+        max_idle=settings.max_in_flight if settings.max_idle is None else settings.max_idle,
         idle_timeout_s=settings.idle_timeout,
         max_lifetime_s=settings.max_lifetime,
         connect_timeout_s=settings.connect_timeout,

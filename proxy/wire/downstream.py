@@ -187,12 +187,14 @@ class DownstreamConnection(asyncio.Protocol):
         self._eof = True
         if self._body is not None:
             self._body.fail(ProxyError(ErrorKind.CLIENT_DISCONNECTED, "left in mid-content"))
-            return False
-        if self._current is None or self.is_secure:
+        current = self._current
+        if current is None:
+            return bool(self._queue) and not self.is_secure  # the next one is about to start
+        if self.is_secure or (self._body is not None and current.body is self._body):
             return False
         if self.stream is not None:
             half_close.watch_stream(self.loop, lambda: self._writes, self.transport.abort)
-        elif self._current.minor_version == 1 and not self._writes:
+        elif current.minor_version == 1 and not self._writes:
             half_close.watch(self.transport, self.transport.abort)
         return True  # W24: the answer is still due
 
@@ -380,7 +382,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._is_closing or self.transport.is_closing():
             return
         body = request.body if request is not None else None
-        if body is not None and not body.is_complete:
+        if body is not None and not body.is_complete and not self._eof:
             body.cancel()
             self.deadline_at = monotonic() + DRAIN_S
             if close:
@@ -532,11 +534,16 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Nothing is under way: the connection is idle, unless a head has begun to arrive."""
-        if self._head_bytes == 0 and self._body is None:
+        if self._body is not None:
+            return
+        if self._head_bytes:
+            if self.deadline_at == NEVER:  # it began to arrive during the exchange before
+                self.deadline_at = monotonic() + self._host.limits.head_timeout_s
+        else:
             self.deadline_at = monotonic() + self._host.limits.idle_timeout_s
             self._read = b""
-            if not self._is_reading:
-                self.resume_reading()
+        if not self._is_reading:
+            self.resume_reading()
 
     def _expect_content(self) -> None:
         now = monotonic()

@@ -480,13 +480,27 @@ class UpstreamConnection(asyncio.Protocol):
         """The response ended in this read. Only now, with the parser at rest, may the connection serve anybody else:
         it can happen within `_complete`."""
         self._is_over = False
-        if self._expects_none and data.find(_HEAD_END) + 4 != len(data):
-            self._keep_alive = False  # llhttp may have skipped content that there cannot be
+        response = self._response
+        length = 0 if response is None else response.content_length
+        if length is None or data.find(_HEAD_END) + 4 + length != len(data):
+            self._keep_alive = self._keep_alive and self._ends_with(data, length)
         answer, self._answer = self._answer, None
         head, self._head = self._head, None
         self._complete()
         if answer is not None and head is not None:
             head.set_result(answer)
+
+    def _ends_with(self, data: bytes, length: int | None) -> bool:
+        """Whether a read that is not one plain response has nothing behind its end. llhttp keeps the beginning of a
+        second response to itself, and it would become the beginning of the next one (W1)."""
+        if length is None or self._body is not None:
+            return data[-4:] == _HEAD_END  # chunked content ends as heads do; a whole head would have been an error
+        if self._head_bytes != len(data):
+            return False  # a head in several reads: not worth the bookkeeping
+        at = 0
+        for _ in range(self._informational + 1):
+            at = data.find(_HEAD_END, at) + 4
+        return at + length == len(data)
 
     def _complete(self) -> None:
         """The response is over. Its content is handed over before the connection may serve anybody else."""

@@ -101,6 +101,33 @@ async def test_what_turns_out_not_storable_is_fetched_in_parallel(line: Any, kit
     assert (await line.ask()).cache.startswith("hit")
 
 
+async def test_what_was_learned_is_forgotten_when_something_is_stored(line: Any, kit: Any, gate: Gate) -> None:
+    line.origin.answers(kit.reply(fields={"Cache-Control": "no-store"}), kit.reply(fields=FRESH), kit.reply(204))
+    await line.ask()
+    await line.ask()
+    await line.ask(method="POST")
+    clients = crowd(line, 5)
+    await turn()
+    assert len(gate.asked) == 1
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*clients)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"Range": "bytes=0-1"}, 206), ({"If-None-Match": "*"}, 304), ({"Authorization": "x"}, 200)]
+)
+async def test_what_is_only_one_clients_matter_is_not_learned(
+    line: Any, kit: Any, gate: Gate, fields: dict[str, str], status: int
+) -> None:
+    line.origin.answers(kit.reply(status, FRESH))
+    await line.ask(fields=fields)
+    clients = crowd(line, 5)
+    await turn()
+    assert len(gate.asked) == 1
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*clients)
+
+
 async def test_what_was_learned_is_forgotten_after_a_while(line: Any, kit: Any, gate: Gate) -> None:
     line.origin.answers(kit.reply(fields={"Cache-Control": "no-store"}))
     await line.ask()
@@ -122,6 +149,63 @@ async def test_what_must_be_validated_each_time_is_not_collapsed(line: Any, kit:
     for asked in gate.asked[1:]:
         asked.set_result(kit.reply(304, no_cache))
     assert {reply.content for reply in await asyncio.gather(*clients)} == {b"content"}
+
+
+async def test_content_of_what_must_be_validated_is_not_awaited(line: Any, kit: Any, gate: Gate) -> None:
+    clients = crowd(line, 5)
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields={"Cache-Control": "no-cache", "ETag": '"a"'}, content=body))
+    await turn()
+    assert len(gate.asked) == 5
+    for asked in gate.asked[1:]:
+        asked.set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*clients[1:])
+    body.finish()
+    await clients[0]
+
+
+async def test_reloads_go_side_by_side(line: Any, kit: Any, gate: Gate) -> None:
+    reload = {"Cache-Control": "no-cache"}
+    cold = crowd(line, 3, fields=reload)
+    await turn()
+    assert len(gate.asked) == 3
+    for asked in gate.asked:
+        asked.set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*cold)
+    line.passes(1.0)
+    warm = crowd(line, 3, fields={"Cache-Control": "max-age=0"}) + crowd(
+        line, 3, fields={"Cache-Control": "min-fresh=60"}
+    )
+    await turn()
+    assert len(gate.asked) == 9
+    for asked in gate.asked[3:]:
+        asked.set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*warm)
+
+
+async def test_a_new_leader_who_finds_an_answer_frees_the_others(line: Any, kit: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 4)
+    await turn()
+    line.origin.answers(kit.reply(fields=FRESH))
+    await line.ask(fields={"Cache-Control": "no-cache"})  # goes alone, and brings it
+    leader.cancel()
+    assert {reply.content for reply in await asyncio.gather(*others)} == {b"content"}
+    assert len(gate.asked) == 1
+    assert len(line.cache.flights) == 0
+
+
+async def test_a_new_leader_who_goes_alone_frees_the_others(line: Any, kit: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 4)
+    await turn()
+    line.origin.answers(kit.reply(fields={"Cache-Control": "no-store"}))
+    await line.ask(fields={"Cache-Control": "no-cache"})  # goes alone, and finds that there is nothing to share
+    leader.cancel()
+    await turn()
+    assert len(gate.asked) == 4
+    for asked in gate.asked[1:]:
+        asked.set_result(kit.reply(fields=FRESH))
+    await asyncio.gather(*others)
 
 
 async def test_when_the_leader_leaves_before_the_head_another_asks(line: Any, kit: Any, gate: Gate) -> None:
@@ -276,6 +360,21 @@ async def test_variants_that_are_known_ask_side_by_side(line: Any, kit: Any, gat
     assert len(gate.asked) == 2
 
 
+async def test_stale_variants_are_validated_side_by_side(line: Any, kit: Any, gate: Gate) -> None:
+    vary = FRESH | {"Vary": "Accept-Language", "ETag": '"a"'}
+    line.origin.answers(kit.reply(fields=vary), kit.reply(fields=vary))
+    for language in ("en", "de"):
+        await line.ask(fields={"Accept-Language": language})
+    line.passes(61.0)
+    clients = crowd(line, 5, fields={"Accept-Language": "en"}) + crowd(line, 5, fields={"Accept-Language": "de"})
+    await turn()
+    assert len(gate.asked) == 2
+    for asked in gate.asked:
+        asked.set_result(kit.reply(304, vary))
+    await asyncio.gather(*clients)
+    assert len(gate.asked) == 2
+
+
 async def test_a_condition_waits_for_a_fetch_that_is_under_way(line: Any, kit: Any, gate: Gate) -> None:
     leader = asyncio.ensure_future(line.ask())
     await turn()
@@ -324,6 +423,19 @@ async def test_a_request_after_a_write_does_not_wait_for_what_was_asked_before(l
     assert line.entries() == []
     gate.asked[2].set_result(kit.reply(fields=FRESH, content=b"new"))
     assert (await after).content == b"new"
+    assert (await line.ask()).content == b"new"
+
+
+async def test_who_asks_after_a_write_because_others_asked_before_it_may_store(line: Any, kit: Any, gate: Gate) -> None:
+    leader, waiting = crowd(line, 2)
+    await turn()
+    line.origin.answers(kit.reply(204))
+    await line.ask(method="POST")
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=b"old"))
+    await leader
+    await turn()
+    gate.asked[1].set_result(kit.reply(fields=FRESH, content=b"new"))
+    assert (await waiting).content == b"new"
     assert (await line.ask()).content == b"new"
 
 

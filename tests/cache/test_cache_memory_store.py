@@ -119,15 +119,32 @@ def test_an_entry_that_was_used_outlives_a_scan(kit: Any) -> None:
     check(store)
 
 
+def flood(store: MemoryStore, kit: Any, numbers: range, popular: list[Entry]) -> None:
+    """Entries that are used twice and never again: they reach the main queue and go from there."""
+    for number in numbers:
+        for entry in popular:
+            entry.uses += 1
+        entry = kit.entry(key=key(number))
+        store.put(entry, {})
+        entry.uses += 2
+
+
+def test_an_entry_that_is_in_use_outlives_those_that_were_used_once(kit: Any) -> None:
+    store = make_store()
+    popular = kit.entry(key=b"http://example.com/popular")
+    store.put(popular, {})
+    flood(store, kit, range(3000), [popular])
+    assert popular.key in store.shelves
+    check(store)
+
+
 def test_an_entry_that_is_used_no_more_goes_in_the_end(kit: Any) -> None:
     store = make_store()
     once_popular = kit.entry(key=b"http://example.com/popular")
     store.put(once_popular, {})
-    once_popular.uses = 1000
-    for number in range(5000):
-        entry = kit.entry(key=key(number))
-        store.put(entry, {})
-        entry.uses += 2
+    flood(store, kit, range(1000), [once_popular])
+    once_popular.uses = 10**6
+    flood(store, kit, range(1000, 3000), [])
     assert once_popular.key not in store.shelves
     check(store)
 
@@ -140,7 +157,7 @@ def test_what_comes_back_soon_after_it_went_is_taken_as_proven(kit: Any) -> None
         store.put(kit.entry(key=key(number)), {})
         number += 1
     store.put(kit.entry(key=b"http://example.com/back"), {})
-    for more in range(20):  # enough to push it out of the small queue again
+    for more in range(300):  # enough to push it out of the small queue again
         store.put(kit.entry(key=key(number + more)), {})
     assert b"http://example.com/back" in store.shelves
 

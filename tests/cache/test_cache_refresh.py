@@ -76,6 +76,21 @@ async def test_fifty_clients_in_the_window_start_one_fetch(line: Any, kit: Any) 
     assert (await line.ask()).content == b"new"
 
 
+async def test_a_slow_fetch_is_not_joined_by_a_second(line: Any, kit: Any) -> None:
+    await stale_line(line, kit)
+    gate = asyncio.get_running_loop().create_future()
+    line.origin.answers(lambda exchange: gate)
+    await line.ask()
+    await turn()
+    line.passes(5.0)
+    await line.ask()
+    await turn()
+    assert len(line.origin.asked) == 2
+    gate.set_result(kit.reply(fields=WINDOW, content=b"new"))
+    await turn()
+    assert (await line.ask()).content == b"new"
+
+
 async def test_past_the_window_clients_wait_for_the_fetch_that_is_under_way(line: Any, kit: Any) -> None:
     await stale_line(line, kit)
     gate = asyncio.get_running_loop().create_future()

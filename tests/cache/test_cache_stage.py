@@ -27,6 +27,14 @@ async def test_a_response_is_stored_and_used(line: Any, kit: Any) -> None:
     assert len(line.origin.asked) == 1
 
 
+async def test_every_hit_counts_as_a_use(line: Any, kit: Any) -> None:
+    line.origin.answers(kit.reply(fields=FRESH))
+    await line.ask()
+    await line.ask()  # the short way
+    await line.ask(fields={"If-None-Match": '"x"'})  # the long way
+    assert line.entries()[0].uses == 2
+
+
 async def test_the_age_grows_and_the_rest_stays(line: Any, kit: Any) -> None:
     line.origin.answers(kit.reply(fields=FRESH | {"Age": "30", "Expires": "0", "ETag": '"a"'}))
     first = await line.ask()
@@ -217,6 +225,9 @@ async def test_what_a_trusted_proxy_says_of_the_scheme_is_part_of_the_key(line: 
     assert (await line.ask(fields={"X-Forwarded-Proto": "https"}, trusted=True)).status == 200
     # nobody else can choose the key: their claim goes no further
     assert (await line.ask(fields={"X-Forwarded-Proto": "https"})).status == 301
+    line.origin.answers(kit.reply(fields=FRESH))
+    await line.ask("/b", fields={"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"})
+    assert len(line.entries("/b")) == 1
 
 
 # -- rule 21 --
@@ -367,7 +378,7 @@ async def test_conditions_and_ranges_on_a_miss_go_as_they_came_and_their_answers
 
 async def test_a_whole_response_to_a_condition_on_a_miss_is_stored(line: Any, kit: Any) -> None:
     line.origin.answers(kit.reply(fields=FRESH | {"ETag": '"b"'}))
-    assert (await line.ask(fields={"If-None-Match": '"a"'})).status == 200
+    assert (await line.ask(fields={"If-None-Match": '"b"'})).status == 200  # as the origin decided
     assert (await line.ask(fields={"If-None-Match": '"b"'})).status == 304
 
 
@@ -397,6 +408,13 @@ async def test_ranges_of_a_stored_response(
         assert reply.index["age"] == "0"
         assert reply.index["content-type"] == "text/plain"
         assert reply.index["etag"] == '"a"'
+
+
+async def test_a_range_has_one_content_range(line: Any, kit: Any) -> None:
+    line.origin.answers(kit.reply(fields=FRESH | {"Content-Range": "nonsense"}))
+    await line.ask()
+    assert (await line.ask()).index["content-range"] == "nonsense"
+    assert (await line.ask(fields={"Range": "bytes=0-1"})).index["content-range"] == "bytes 0-1/7"
 
 
 async def test_a_large_range_comes_in_pieces(line: Any, kit: Any) -> None:
@@ -437,7 +455,7 @@ async def test_head_freshens_a_stale_response_that_it_describes(line: Any, kit: 
 
 async def test_head_that_describes_another_response_makes_the_stored_one_stale(line: Any, kit: Any) -> None:
     line.origin.answers(
-        kit.reply(fields=FRESH | {"ETag": '"a"'}),
+        kit.reply(fields={"Cache-Control": "max-age=60, stale-while-revalidate=60", "ETag": '"a"'}),
         kit.reply(fields=FRESH | {"ETag": '"b"'}, content=None),
         kit.reply(fields=FRESH | {"ETag": '"b"'}, content=b"other"),
     )
@@ -600,6 +618,14 @@ async def test_an_error_response_is_passed_on_and_replaces_nothing(line: Any, ki
     await line.ask()
     line.passes(61.0)
     assert (await line.ask()).status == status
+    assert (await line.ask()).content == b"content"
+
+
+async def test_another_5xx_leaves_the_stored_response_for_worse_times(line: Any, kit: Any) -> None:
+    line.origin.answers(kit.reply(fields=FRESH), kit.reply(501, {"Cache-Control": "no-store"}), DOWN)
+    await line.ask()
+    line.passes(61.0)
+    assert (await line.ask()).status == 501
     assert (await line.ask()).content == b"content"
 
 

@@ -104,8 +104,10 @@ async def test_when_the_leader_leaves_and_nobody_waits_the_flight_is_over(crowd:
 async def test_one_who_waits_may_leave(crowd: Crowd) -> None:
     flight = crowd.lead()
     first, second = [await crowd.wait(flight) for _ in range(2)]
+    assert repr(flight) == f"<Flight {KEY!r}, 2 waiting>"
     first.cancel()
     await turn()
+    assert repr(flight) == f"<Flight {KEY!r}, 1 waiting>"
     flight.abandon()
     assert await second is Word.LEAD
 

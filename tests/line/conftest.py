@@ -1,4 +1,8 @@
-"""The whole line: backends that record, a store that is real, and Weir as a process of its own."""
+"""The whole line: backends that record, a store that is real, and Weir as a process of its own.
+
+A process takes a second to start. So a module's tests share one where they can, and a test that needs a configuration
+of its own has it loaded by one that runs already.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,10 @@ from tests.line.backend import Backend, Hub
 from tests.line.process import Weir
 
 StartWeir = Callable[..., Weir]
+Configure = Callable[..., Weir]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
     made = Hub()
     yield made
@@ -36,6 +41,39 @@ def start_module_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Star
 def start_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
     """Start a Weir for one test."""
     yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+
+
+@pytest.fixture(scope="session")
+def start_session_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
+    yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+
+
+@pytest.fixture(scope="session")
+def configure_module(start_session_weir: StartWeir) -> Configure:
+    """Give a Weir that runs already the configuration of a module.
+
+    Counters go on, and so does what is stored and limited: a module takes names and paths that no other has.
+    """
+    return _configurer(start_session_weir)
+
+
+@pytest.fixture(scope="session")
+def configure(start_session_weir: StartWeir) -> Configure:
+    """The same for one test, in another process."""
+    return _configurer(start_session_weir)
+
+
+def _configurer(start: StartWeir) -> Configure:
+    running: list[Weir] = []
+
+    def configured(config: str, policies: Mapping[str, str] | None = None) -> Weir:
+        if not running:
+            running.append(start(config, policies))
+        else:
+            assert running[0].reload(config, policies) == "reload_ok", running[0].stderr
+        return running[0]
+
+    return configured
 
 
 def _starter(folder: Callable[[], Path]) -> Iterator[StartWeir]:

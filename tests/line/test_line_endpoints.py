@@ -7,12 +7,13 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from tests.line.backend import Backend, Call, Handler, Hub, Out
 from tests.line.client import Answer, at_once
-from tests.line.conftest import StartWeir
+from tests.line.conftest import Configure
 from tests.line.process import Weir, eventually
 
 CONFIG = """
@@ -48,15 +49,15 @@ def two(hub: Hub) -> Backend:
 
 
 @pytest.fixture(scope="module")
-def weir(start_module_weir: StartWeir, app: Backend, one: Backend, two: Backend) -> Weir:
+def weir(configure_module: Configure, app: Backend, one: Backend, two: Backend) -> Weir:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
-    return start_module_weir(CONFIG.format(primary=app.url, one=one.url, two=two.url, closed=closed))
+    return configure_module(CONFIG.format(primary=app.url, one=one.url, two=two.url, closed=closed))
 
 
 @pytest.fixture
-def start_shop(start_weir: StartWeir, hub: Hub) -> Callable[[], tuple[Weir, Backend, Backend, Backend]]:
+def start_shop(configure: Configure, hub: Hub) -> Callable[[], tuple[Weir, Backend, Backend, Backend]]:
     """A Weir with backends of its own, which a test may stop."""
 
     def start() -> tuple[Weir, Backend, Backend, Backend]:
@@ -65,7 +66,7 @@ def start_shop(start_weir: StartWeir, hub: Hub) -> Callable[[], tuple[Weir, Back
 upstreams: {{shop: {{primary: {primary.url}, replicas: [{left.url}, {right.url}]}}}}
 routes: [{{name: shop, upstream: shop}}]
 """
-        return start_weir(text), primary, left, right
+        return configure(text), primary, left, right
 
     return start
 
@@ -76,7 +77,7 @@ routes: [{{name: shop, upstream: shop}}]
 def test_reads_go_round_the_replicas_and_writes_to_the_primary(weir: Weir) -> None:
     reads = [weir.get("/list").backend for _ in range(6)]
     assert Counter(reads) == {"one": 3, "two": 3}
-    assert all(left != right for left, right in zip(reads, reads[1:], strict=False))
+    assert all(left != right for left, right in pairwise(reads))
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         assert weir.ask(method, "/list", None, b"{}").backend == "app"
 
@@ -102,7 +103,7 @@ def test_the_backend_sees_the_clients_host_or_its_own(weir: Weir, app: Backend) 
 def test_a_replica_that_dies_is_skipped_at_once_and_comes_back(
     start_shop: Callable[[], tuple[Weir, Backend, Backend, Backend]],
 ) -> None:
-    weir, primary, left, right = start_shop()
+    weir, _, left, right = start_shop()
     assert {weir.get("/x").backend for _ in range(4)} == {"left", "right"}
     assert weir.metric("weir_endpoint_healthy", endpoint=left.label) == 1.0
     left.stop()
@@ -155,9 +156,9 @@ def test_a_full_queue_is_a_503_at_once_and_a_long_wait_is_a_503_later(weir: Weir
     assert weir.get("/narrow/after").status == 200
 
 
-def test_no_more_than_max_in_flight_are_at_the_backend_at_once(start_weir: StartWeir, hub: Hub) -> None:
+def test_no_more_than_max_in_flight_are_at_the_backend_at_once(configure: Configure, hub: Hub) -> None:
     backend = Backend(hub, "bounded")
-    weir = start_weir(f"""
+    weir = configure(f"""
 upstreams: {{app: {{primary: {backend.url}, pool: {{max_in_flight: 3, queue: 100, queue_timeout: 10s}}}}}}
 routes: [{{name: all, upstream: app}}]
 """)
@@ -256,7 +257,7 @@ def test_a_response_that_is_cut_short_is_cut_for_the_client_too(weir: Weir, app:
 
 
 def test_a_request_that_met_a_connection_closing_is_sent_again_only_when_that_is_safe(
-    start_weir: StartWeir, hub: Hub
+    configure: Configure, hub: Hub
 ) -> None:
     backend = Backend(hub, "racy")
     seen: Counter[int] = Counter()
@@ -269,7 +270,7 @@ def test_a_request_that_met_a_connection_closing_is_sent_again_only_when_that_is
             out.close()  # as a server does whose idle timeout and whose next request cross
 
     backend.on("/once", once)
-    weir = start_weir(f"upstreams: {{app: {{primary: {backend.url}}}}}\nroutes: [{{name: all, upstream: app}}]\n")
+    weir = configure(f"upstreams: {{app: {{primary: {backend.url}}}}}\nroutes: [{{name: all, upstream: app}}]\n")
     assert weir.get("/once").status == 200
     again = weir.get("/once")
     assert (again.status, again.content) == (200, b"first of its connection")
@@ -287,9 +288,9 @@ def test_a_request_that_met_a_connection_closing_is_sent_again_only_when_that_is
     assert (said["attempts"], said["reason"]) == (1, "reused_connection_closed")
 
 
-def test_a_write_whose_connection_cannot_be_made_may_go_to_another_endpoint(start_weir: StartWeir, hub: Hub) -> None:
+def test_a_write_whose_connection_cannot_be_made_may_go_to_another_endpoint(configure: Configure, hub: Hub) -> None:
     left, right = Backend(hub, "left"), Backend(hub, "right")
-    weir = start_weir(
+    weir = configure(
         f"upstreams: {{app: {{primary: [{left.url}, {right.url}]}}}}\nroutes: [{{name: all, upstream: app}}]\n"
     )
     left.stop()
@@ -298,7 +299,7 @@ def test_a_write_whose_connection_cannot_be_made_may_go_to_another_endpoint(star
     assert len(right.asked("/buy")) == 4, "each once"
 
 
-def test_an_active_check_takes_an_endpoint_out_and_brings_it_back(start_weir: StartWeir, hub: Hub) -> None:
+def test_an_active_check_takes_an_endpoint_out_and_brings_it_back(configure: Configure, hub: Hub) -> None:
     left, right = Backend(hub, "left"), Backend(hub, "right")
     state = {"status": 200}
 
@@ -306,7 +307,7 @@ def test_an_active_check_takes_an_endpoint_out_and_brings_it_back(start_weir: St
         await out.send(state["status"], b"")
 
     left.on("/health", health)
-    weir = start_weir(f"""
+    weir = configure(f"""
 upstreams:
   app:
     primary: [{left.url}, {right.url}]
@@ -326,17 +327,17 @@ routes: [{{name: all, upstream: app}}]
     eventually(lambda: {weir.get("/x").backend for _ in range(4)} == {"left", "right"}, 8.0)
 
 
-def test_a_client_that_leaves_gives_back_what_it_held(start_weir: StartWeir, hub: Hub) -> None:
+def test_a_client_that_leaves_gives_back_what_it_held(configure: Configure, hub: Hub) -> None:
     backend = Backend(hub, "held")
-    weir = start_weir(f"""
+    weir = configure(f"""
 upstreams: {{app: {{primary: {backend.url}, pool: {{max_in_flight: 1, queue: 4, queue_timeout: 5s}}}}}}
 routes: [{{name: all, upstream: app}}]
 """)
     with weir.client() as client:
-        client.send("GET", "/x?wait=5")
+        client.send("GET", "/left?wait=5")
         eventually(lambda: backend.in_flight == 1)
     started = time.monotonic()
     assert weir.get("/y").status == 200
     assert time.monotonic() - started < 2.0
-    line = eventually(lambda: [line for line in weir.log() if line["path"].startswith("/x")])[0]
+    line = eventually(lambda: [line for line in weir.log() if line["path"].startswith("/left")])[0]
     assert (line["status"], line["reason"]) == (499, "client_disconnected")

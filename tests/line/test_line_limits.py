@@ -9,7 +9,7 @@ import pytest
 
 from tests.line.backend import Backend
 from tests.line.client import Answer, at_once
-from tests.line.conftest import StartWeir
+from tests.line.conftest import Configure
 from tests.line.process import Weir
 
 CONFIG = """
@@ -37,8 +37,8 @@ routes:
 
 
 @pytest.fixture(scope="module")
-def weir(start_module_weir: StartWeir, app: Backend) -> Weir:
-    return start_module_weir(CONFIG.format(app=app.url), {"policies/limits.yaml": POLICY})
+def weir(configure_module: Configure, app: Backend) -> Weir:
+    return configure_module(CONFIG.format(app=app.url), {"policies/limits.yaml": POLICY})
 
 
 def statuses(answers: list[Answer]) -> list[int]:

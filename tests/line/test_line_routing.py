@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.line.backend import Backend, reply
-from tests.line.conftest import StartWeir
+from tests.line.conftest import Configure
 from tests.line.process import Weir
 
 CONFIG = """
@@ -44,8 +44,8 @@ def other(hub: object, app: Backend) -> Backend:
 
 
 @pytest.fixture(scope="module")
-def weir(start_module_weir: StartWeir, app: Backend, other: Backend) -> Weir:
-    return start_module_weir(CONFIG.format(app=app.url, other=other.url))
+def weir(configure_module: Configure, app: Backend, other: Backend) -> Weir:
+    return configure_module(CONFIG.format(app=app.url, other=other.url))
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_a_route_may_be_for_some_hosts_only(weir: Weir, host: str, backend: str,
     assert weir.logged(answer)["route"] == route
 
 
-def test_a_method_that_no_route_takes_is_answered_405_with_those_that_are(start_weir: StartWeir, app: Backend) -> None:
-    weir = start_weir(
+def test_a_method_that_no_route_takes_is_answered_405_with_those_that_are(configure: Configure, app: Backend) -> None:
+    weir = configure(
         f"upstreams: {{app: {{primary: {app.url}}}}}\n"
         "routes:\n"
         "  - {name: a, upstream: app, match: {path: /reports, methods: [GET, PUT], hosts: [shop.example.com]}}\n"

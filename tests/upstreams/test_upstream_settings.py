@@ -85,7 +85,10 @@ WRONG = {
     "no slots": ({"primary": APP, "pool": {"max_in_flight": 0}}, "greater than or equal to 1"),
     "no time to connect": ({"primary": APP, "pool": {"connect_timeout": "0s"}}, "greater than 0"),
     "no time in the queue": ({"primary": APP, "pool": {"queue_timeout": "0s"}}, "greater than 0"),
-    "more kept than allowed": ({"primary": APP, "pool": {"min_idle": 33}}, r"min_idle \(33\) is above max_idle \(32\)"),
+    "more kept than allowed": (
+        {"primary": APP, "pool": {"min_idle": 33, "max_idle": 32}},
+        r"min_idle \(33\) is above max_idle \(32\)",
+    ),
     "more kept than slots": (
         {"primary": APP, "pool": {"min_idle": 3, "max_in_flight": 2}},
         r"min_idle \(3\) is above max_in_flight \(2\)",
