@@ -121,8 +121,13 @@ class Run:
         waiting_for.cancel()
         self.step(None, asyncio.CancelledError())
 
-    def step(self, _done: Any = None, error: BaseException | None = None) -> None:
-        """Continue until the next wait. Called by what it waited for; also when that failed: the await raises."""
+    def step(self, done: Any, error: BaseException | None = None) -> None:
+        """Continue until the next wait. Called by what it waited for; also when that failed: the await raises.
+
+        A future that was done when the run was cancelled still calls, a turn of the loop later: nobody waits for it.
+        """
+        if error is None and done is not self._waiting_for:
+            return
         self._waiting_for = None
         try:
             waiting_for = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
@@ -138,8 +143,8 @@ class Run:
     def wait(self, waiting_for: Any) -> None:
         """Be continued by `waiting_for`, which the coroutine has just yielded."""
         if waiting_for is None:  # a bare yield, as in asyncio.sleep(0)
-            asyncio.get_running_loop().call_soon(self.step)
-            self._waiting_for = Signal()
+            self._waiting_for = turn = Signal[None]()
+            asyncio.get_running_loop().call_soon(self.step, turn)
             return
         waiting_for._asyncio_future_blocking = False
         self._waiting_for = waiting_for

@@ -400,11 +400,9 @@ class DownstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection, so that nobody takes what was sent for a whole response."""
         self._is_closing = True
-        if self._current is not None and self._current.minor_version == 0 and not self.transport.is_closing():
+        if self._current is not None and self._current.minor_version == 0:
             # to HTTP/1.0 a plain end may be the end of the content (RFC 9112 §6.3): only a reset says that it is not
-            sock = self.transport.get_extra_info("socket")
-            if sock is not None and not self.is_secure:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._reset()
         self.transport.abort()
 
     # -- for the host --
@@ -520,6 +518,12 @@ class DownstreamConnection(asyncio.Protocol):
         if run is not None and self._current is request:
             self._run = run
 
+    def _reset(self) -> None:
+        """Make the coming close a reset, which also drops what the kernel still holds."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.is_secure and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
     def _linger(self) -> None:
         """Close so that the answer survives: bytes still coming in would reset it (RFC 9112 §9.6)."""
         if self._is_closing:
@@ -571,14 +575,19 @@ class DownstreamConnection(asyncio.Protocol):
     def _check_writing(self, now: float) -> None:
         """The client takes nothing, or takes it slower than the minimum rate after its grace (W16)."""
         limits = self._host.limits
-        taken_bytes = self._outstanding_bytes - self._outstanding()
+        outstanding_bytes = self._outstanding()
+        taken_bytes = self._outstanding_bytes - outstanding_bytes
         elapsed_s = now - self._paused_at
         if taken_bytes < limits.min_rate * (elapsed_s - GRACE_S) or (
             taken_bytes <= 0 and elapsed_s >= limits.write_timeout_s
         ):
+            self._reset()  # else the kernel would go on holding and offering what it has
             self.abort()
-        else:
-            self.deadline_at = now + CHECK_S
+            return
+        if taken_bytes > 0 and taken_bytes >= limits.min_rate * elapsed_s:
+            # counted anew: a kernel takes megabytes for a client that reads nothing, and they would last for hours
+            self._paused_at, self._outstanding_bytes = now, outstanding_bytes
+        self.deadline_at = now + CHECK_S
 
     def _outstanding(self) -> int:
         """Bytes that the client has not taken: ours, and the kernel's where it tells.

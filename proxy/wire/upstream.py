@@ -7,7 +7,6 @@ sink of whoever streams it. Content of a known length does not go through the pa
 from __future__ import annotations
 
 import asyncio
-import ssl as tls
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,10 +14,11 @@ import httptools
 
 from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.core.tasks import Signal, spawn
+from proxy.core.tasks import Signal
 from proxy.http.fields import OF_THE_HOP, connection_named
 from proxy.http.message import Field, Response, Source
 from proxy.wire.limits import HIGH_WATER_BYTES
+from proxy.wire.request_sink import RequestSink
 from proxy.wire.response_body import ResponseBody
 from proxy.wire.timers import NEVER, Timers
 
@@ -28,60 +28,8 @@ if TYPE_CHECKING:
 _MAX_INFORMATIONAL = 8  # a response (W12)
 _MAX_FIELDS = 200
 _CTL = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
-_LAST_CHUNK = b"0\r\n\r\n"
 _HEAD_END = b"\r\n\r\n"
 _KNOWN_REASONS = frozenset({b"OK", b"Created", b"Accepted", b"No Content", b"Not Modified", b"Found", b"Not Found"})
-
-
-async def open_connection(
-    *,
-    host: str,
-    port: int,
-    unix_path: str | None,
-    ssl: tls.SSLContext | None,
-    server_name: str | None,
-    timeout_s: float,
-    max_head_bytes: int,
-    timers: Timers,
-) -> UpstreamConnection:
-    """Connect, and shake hands if `ssl` is given; waits `timeout_s` at most.
-
-    Raises ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT or TLS_FAILED. No byte of a request has left then.
-    """
-    loop = asyncio.get_running_loop()
-
-    def protocol() -> UpstreamConnection:
-        return UpstreamConnection(max_head_bytes, timers)
-
-    if unix_path is not None:
-        connecting: Any = loop.create_unix_connection(protocol, unix_path, ssl=ssl, server_hostname=server_name)
-    else:
-        connecting = loop.create_connection(protocol, host, port, ssl=ssl, server_hostname=server_name)
-    # a task of its own: the caller may not be one yet (core/tasks.py), and a timeout needs somebody to cancel
-    task = spawn(_connect(connecting), name="connect")
-    try:
-        done, _ = await asyncio.wait((task,), timeout=timeout_s)
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    if not done:
-        task.cancel()
-        raise ProxyError(ErrorKind.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s")
-    outcome = task.result()
-    if isinstance(outcome, ProxyError):
-        raise outcome
-    return cast("UpstreamConnection", outcome)
-
-
-async def _connect(connecting: Any) -> UpstreamConnection | ProxyError:
-    """The connection, or why there is none, as a value: a background task's exception would be logged as a defect."""
-    try:
-        _, connection = await connecting
-    except (tls.SSLError, tls.CertificateError) as error:
-        return ProxyError(ErrorKind.TLS_FAILED, str(error))
-    except OSError as error:
-        return ProxyError(ErrorKind.CONNECT_REFUSED, str(error))
-    return cast("UpstreamConnection", connection)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -138,7 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: Signal[Response] | None = None
         self._release: Callable[[bool], None] | None = None
         self._on_informational: Callable[[bytes], None] | None = None
-        self._request: _RequestSink | None = None
+        self._request: RequestSink | None = None
         self._answer: Response | None = None  # its head is read; goes to the stage when the read is over
         self._response: Response | None = None  # the same, while its content is not settled
         self._body: ResponseBody | None = None  # content still coming
@@ -204,7 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.bytes_sent = len(head)
         self.transport.write(head)
         if body is not None:
-            self._request = request = _RequestSink(self, body)
+            self._request = request = RequestSink(self, body)
             body.start(request)
         return signal
 
@@ -580,30 +528,3 @@ class UpstreamConnection(asyncio.Protocol):
 def _size(fields: list[Field]) -> int:
     """Of a head, when it is not the only thing that came in its reads."""
     return sum([len(name) + len(value) + 4 for _, name, value in fields])
-
-
-class _RequestSink:
-    """Frames the request's content and writes it (RFC 9112 §6, §7)."""
-
-    __slots__ = ("_connection", "body", "is_done")
-
-    def __init__(self, connection: UpstreamConnection, body: Source) -> None:
-        self._connection = connection
-        self.body = body
-        self.is_done = False
-
-    def feed(self, data: bytes) -> None:
-        connection = self._connection
-        connection.bytes_sent += len(data)
-        if self.body.length is None:
-            connection.transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
-        else:
-            connection.transport.write(data)
-
-    def finish(self) -> None:
-        self.is_done = True
-        if self.body.length is None:
-            self._connection.transport.write(_LAST_CHUNK)
-
-    def abort(self, error: BaseException) -> None:
-        self._connection.request_failed(error)

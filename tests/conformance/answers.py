@@ -4,6 +4,7 @@
 already, so the client's connection is cut, and what it has cannot be taken for a whole message.
 """
 
+# ruff: noqa: E501 - tables of bytes are easier to read in long lines
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -4,6 +4,7 @@ Each case says what is allowed: the exact requests that the backend may see of i
 may be refused, after which the connection must be closed. What is refused must not have reached the backend.
 """
 
+# ruff: noqa: E501 - tables of bytes are easier to read in long lines
 from __future__ import annotations
 
 import itertools
@@ -1077,7 +1078,11 @@ def sequences() -> Iterator[Case]:
     for cut in (1, 3, 10, 14, 16, 18, 24, 30, len(first) - 2, len(first) - 1):
         yield refused(f"head-cut-{cut}", first[:cut], 400, 408, CLOSED, eof=True)
     yield Case("half-close", first, forms[:1], eof=True)
-    for name, rest in {"head": second[:-2], "content": post[:-2], "chunk": head(b"POST /1 HTTP/1.1", _TE) + b"5\r\nhel"}.items():
+    for name, rest in {
+        "head": second[:-2],
+        "content": post[:-2],
+        "chunk": head(b"POST /1 HTTP/1.1", _TE) + b"5\r\nhel",
+    }.items():
         yield Case(f"half-close-then-cut-{name}", first + rest, forms[:1], eof=True)
         yield Case(f"half-close-two-then-cut-{name}", first + second + rest, forms, eof=True)
     yield Case("half-close-post", post, (posted,), eof=True)

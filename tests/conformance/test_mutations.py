@@ -81,7 +81,9 @@ async def _judge(name: str, data: bytes, port: int, backend: Backend, neighbour:
                 bad(f"answered with {final.body[:100]!r}")
     if len(requests) < reading.certain or (len(answered) < reading.certain and not is_tunnel):
         statuses = [message.status for message in client.finals]
-        findings.append(Finding(False, name, f"forwarded {len(requests)} of {reading.certain}, answered {statuses} {data[:700]!r}"))
+        findings.append(
+            Finding(False, name, f"forwarded {len(requests)} of {reading.certain}, answered {statuses} {data[:700]!r}")
+        )
     return findings
 
 

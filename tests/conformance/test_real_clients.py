@@ -40,10 +40,21 @@ async def serving(app: web.Application) -> AsyncIterator[int]:
 
 async def run(*command: str, stdin: str | None = None, cwd: Path | None = None, timeout_s: float = 60) -> str:
     """Standard output of a command that must succeed."""
-    environment = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "HOME": str(cwd or Path.cwd()), "no_proxy": "*"}
+    environment = {
+        **os.environ,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": str(cwd or Path.cwd()),
+        "no_proxy": "*",
+    }
     with open(stdin or os.devnull, "rb") as source:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=cwd, env=environment
+            *command,
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd,
+            env=environment,
         )
         async with asyncio.timeout(timeout_s):
             output, errors = await process.communicate()
@@ -115,7 +126,9 @@ async def _large(request: web.Request) -> web.StreamResponse:
 @pytest.mark.skipif(not HAS_CURL, reason="curl is not installed")
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 @pytest.mark.parametrize("expects", [False, True], ids=["", "expect"])
-async def test_curl_uploads_100_mb(start_weir: Callable[..., Weir], tmp_path: Path, framing: str, expects: bool) -> None:
+async def test_curl_uploads_100_mb(
+    start_weir: Callable[..., Weir], tmp_path: Path, framing: str, expects: bool
+) -> None:
     app = web.Application(client_max_size=2**30)
     app.router.add_put("/upload", _digest)
     file = tmp_path / "large"
@@ -126,7 +139,9 @@ async def test_curl_uploads_100_mb(start_weir: Callable[..., Weir], tmp_path: Pa
         url = f"http://127.0.0.1:{start_weir(port).port}/upload"
         source = ["-T", "-"] if framing == "chunked" else ["-T", str(file)]
         expect = ["-H", "Expect: 100-continue", "--expect100-timeout", "20"] if expects else ["-H", "Expect:"]
-        output = await run("curl", "-sS", "-f", *expect, *source, url, stdin=str(file) if framing == "chunked" else None)
+        output = await run(
+            "curl", "-sS", "-f", *expect, *source, url, stdin=str(file) if framing == "chunked" else None
+        )
     assert output == f"{LARGE_BYTES} {digest} {framing} False"
 
 
@@ -241,6 +256,14 @@ async def test_pip_downloads_from_an_index(start_weir: Callable[..., Weir], tmp_
     got = tmp_path / "got"
     async with serving(app) as port:
         url = f"http://127.0.0.1:{start_weir(port).port}/simple"
-        options = ["--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--isolated", "--index-url", url]
+        options = [
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-cache-dir",
+            "--no-deps",
+            "--isolated",
+            "--index-url",
+            url,
+        ]
         await run(sys.executable, "-m", "pip", "download", *options, "--dest", str(got), "weir-probe", cwd=tmp_path)
     assert (got / wheel.name).read_bytes() == wheel.read_bytes()

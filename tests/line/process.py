@@ -158,9 +158,13 @@ class Weir:
         return found
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of the samples with these labels; 0.0 when there are none."""
+        """The sum of the samples with these labels; 0.0 when there are none. Faster than `metrics`."""
         wanted = set(labels.items())
-        return sum(value for found, value in self.metrics().get(name, {}).items() if wanted <= set(found))
+        total = 0.0
+        for line in ask(self.admin, "GET", "/metrics").content.decode().splitlines():
+            if line.startswith((f"{name}{{", f"{name} ")) and wanted <= set(re.findall(r'(\w+)="([^"]*)"', line)):
+                total += float(line.rpartition(" ")[2])
+        return total
 
     def defects(self) -> list[str]:
         """Lines that only a defect of Weir can have caused."""

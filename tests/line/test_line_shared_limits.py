@@ -144,3 +144,16 @@ def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: tupl
     for _ in range(15):
         assert (weir.get("/shared").status, other.get("/shared").status) == (200, 200)
     assert (weir.get("/shared").status, other.get("/shared").status) == (429, 429)
+
+
+def test_it_stops_in_time_while_its_store_is_stalled(pair: tuple[Weir, Weir], store: Store) -> None:
+    weir = pair[1]
+    eventually(lambda: is_shared(weir), 8.0)
+    store.stall()
+    try:
+        started = time.monotonic()
+        assert weir.get("/wide").status == 200
+        assert weir.stop() == 0
+        assert time.monotonic() - started < 4.0
+    finally:
+        store.go_on()

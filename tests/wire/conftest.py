@@ -14,11 +14,12 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.ids import RequestIds
 from proxy.exchange import Exchange
 from proxy.http.message import Request, Response
+from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection, Host
 from proxy.wire.limits import HIGH_WATER_BYTES, WireLimits
 from proxy.wire.stage import explain, respond
 from proxy.wire.timers import Timers
-from proxy.wire.upstream import UpstreamConnection, open_connection
+from proxy.wire.upstream import UpstreamConnection
 
 Answer = Callable[[Exchange], Awaitable[Response]]
 
