@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,7 @@ def run(
     store: Annotated[str | None, _quick_option("Where limits count: memory, or redis://host.", "URL")] = None,
 ) -> None:
     """Run Weir: from proxy.yaml, or without a file in front of --to."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload asked for before everything is open must not end us
     options = {"replicas": replica, "limits": limit, "cache": cache, "listen": listen, "admin": admin, "store": store}
     given: dict[str, Any] = {name: value for name, value in options.items() if value}
     if to and config is not None:

@@ -14,6 +14,10 @@ from typing import cast
 from tests.conformance.strict import Message, Rules, Violation, take_request
 
 
+NEIGHBOUR = b"/neighbour/"  # targets of clean requests between the cases: answered, and not kept
+KEPT_BYTES = 256 * 1024
+
+
 @dataclass(slots=True)
 class Script:
     """What to answer: pieces written one after the other, `pause_s` between them, and whether to close behind them.
@@ -31,8 +35,7 @@ class Script:
 class Recorded:
     """What one connection received."""
 
-    data: bytearray = field(default_factory=bytearray)
-    requests: list[Message] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)  # the last of it
     violation: str | None = None
     is_open: bool = True
 
@@ -66,7 +69,6 @@ class Backend:
         self.connections = [connection.recorded for connection in self.open]
         for recorded in self.connections:
             recorded.data.clear()
-            recorded.requests.clear()
         self.by_peer.clear()
         self.violations.clear()
 
@@ -92,10 +94,14 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._backend.open.discard(self)
+        if len(self._backend.connections) > 1000:
+            self._backend.connections = [recorded for recorded in self._backend.connections if recorded.is_open]
         self.recorded.is_open = False
 
     def data_received(self, data: bytes) -> None:
         self.recorded.data += data
+        if len(self.recorded.data) > KEPT_BYTES:
+            del self.recorded.data[: KEPT_BYTES // 2]
         if self._is_tunnel:
             self.transport.write(data)
             return
@@ -118,8 +124,8 @@ class _Connection(asyncio.Protocol):
             if self._buffer:  # Weir never pipelines: a second request here is one that was inside the first
                 self.recorded.violation = "bytes behind a request"
                 self._backend.violations.append(("bytes behind a request", bytes(self._buffer)))
-            self.recorded.requests.append(message)
-            self._backend.by_peer[message.get(b"x-forwarded-for") or b""].append(message)
+            if not message.target.startswith(NEIGHBOUR):
+                self._backend.by_peer[message.get(b"x-forwarded-for") or b""].append(message)
             self._answer(message)
 
     def _answer(self, message: Message) -> None:

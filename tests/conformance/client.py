@@ -145,7 +145,7 @@ class Neighbour:
         self._count = 0
 
     async def ask(self) -> str | None:
-        if self._client is None or self._client.is_over:
+        if self._client is None or self._client.is_over or self._count % 200 == 0:
             self.close()
             self._client = await Client.connect(self._port)
         self._count += 1

@@ -65,8 +65,7 @@ class Seen:
         self._before = len(backend.by_peer[client.peer])
 
     def requests(self) -> list[Message]:
-        seen = self._backend.by_peer[self._peer][self._before :]
-        return [message for message in seen if not message.target.startswith(b"/neighbour/")]
+        return self._backend.by_peer[self._peer][self._before :]
 
 
 async def judge_request(case: Case, port: int, backend: Backend, neighbour: Neighbour) -> list[Finding]:

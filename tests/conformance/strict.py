@@ -97,7 +97,7 @@ def take_request(data: bytes | bytearray, rules: Rules) -> tuple[Message, int] |
 
 
 def take_response(data: bytes | bytearray, method: bytes, is_over: bool) -> tuple[Message, int] | None:
-    """The first response in `data` (which may be a 1xx one) to a request with `method`, or None. `is_over`: no more comes."""
+    """The first response in `data` (maybe a 1xx one) to a request with `method`, or None. `is_over`: no more comes."""
     split = _split_head(data)
     if split is None:
         return None
@@ -206,7 +206,8 @@ def _check_request(message: Message) -> None:
 
 
 _OF_THE_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer upgrade http2-settings expect".split()
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer upgrade "
+    b"http2-settings expect".split()
 )
 _SAID_ONCE = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"via")
 _NEVER_BELIEVED = frozenset(

@@ -44,34 +44,34 @@ def start_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
 
 
 @pytest.fixture(scope="session")
-def start_session_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
-    yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Weir, Weir]]:
+    """Two that run through all modules. Both start at the same time."""
+    for start in _starter(lambda: tmp_path_factory.mktemp("weir")):
+        yield start(_NOTHING, wait=False), start(_NOTHING, wait=False)
 
 
 @pytest.fixture(scope="session")
-def configure_module(start_session_weir: StartWeir) -> Configure:
+def configure_module(running: tuple[Weir, Weir]) -> Configure:
     """Give a Weir that runs already the configuration of a module.
 
     Counters go on, and so does what is stored and limited: a module takes names and paths that no other has.
     """
-    return _configurer(start_session_weir)
+    return _configurer(running[0])
 
 
 @pytest.fixture(scope="session")
-def configure(start_session_weir: StartWeir) -> Configure:
-    """The same for one test, in another process."""
-    return _configurer(start_session_weir)
+def configure(running: tuple[Weir, Weir]) -> Configure:
+    """The same for one test, in the other process."""
+    return _configurer(running[1])
 
 
-def _configurer(start: StartWeir) -> Configure:
-    running: list[Weir] = []
+_NOTHING = "upstreams: {none: {primary: http://127.0.0.1:9}}\nroutes: [{name: none, upstream: none}]\n"
 
+
+def _configurer(weir: Weir) -> Configure:
     def configured(config: str, policies: Mapping[str, str] | None = None) -> Weir:
-        if not running:
-            running.append(start(config, policies))
-        else:
-            assert running[0].reload(config, policies) == "reload_ok", running[0].stderr
-        return running[0]
+        assert weir.ready().reload(config, policies) == "reload_ok", weir.stderr
+        return weir
 
     return configured
 
@@ -79,10 +79,11 @@ def _configurer(start: StartWeir) -> Configure:
 def _starter(folder: Callable[[], Path]) -> Iterator[StartWeir]:
     started: list[Weir] = []
 
-    def start(config: str, policies: Mapping[str, str] | None = None) -> Weir:
+    def start(config: str, policies: Mapping[str, str] | None = None, *, wait: bool = True) -> Weir:
         made = Weir(folder(), config, policies)
         started.append(made)
-        return made.start()
+        made.launch()
+        return made.ready() if wait else made
 
     yield start
     try:

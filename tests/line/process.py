@@ -55,18 +55,18 @@ class Weir:
 
     def launch(self, arguments: Sequence[str] = ()) -> None:
         """Start the process, without waiting for it."""
-        command = [sys.executable, "-m", "proxy", "run", *(arguments or ("-c", str(self.path)))]
+        command = [sys.executable, "-m", "proxy", *(arguments or ("run", "-c", str(self.path)))]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with self.stderr_path.open("ab") as stderr, self.stdout_path.open("ab") as stdout:
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=stdout, stderr=stderr, env=environment)
 
-    def start(self, arguments: Sequence[str] = ()) -> Weir:
-        """Start, and wait until it is ready."""
-        self.launch(arguments)
-        self.listening = self._said(r"listening +(\S.*)").split(", ")
-        self.url = self.listening[0].removeprefix("http+").removeprefix("https+").replace("unix://", "unix:")
-        self.admin = self._said(r"admin +(\S+)")
-        eventually(lambda: self.readyz().status == 200)
+    def ready(self) -> Weir:
+        """Wait until it is."""
+        if not self.url:
+            self.listening = self._said(r"listening +(\S.*)").split(", ")
+            self.admin = self._said(r"admin +(\S+)")
+            eventually(lambda: self.readyz().status == 200)
+            self.url = self.listening[0].removeprefix("http+").replace("unix://", "unix:")
         return self
 
     def stop(self) -> int:

@@ -30,6 +30,14 @@ def weir(start_module_weir: StartWeir, hub: Hub, app: Backend) -> Weir:
     return start_module_weir(CONFIG.format(app=app.url, replica=Backend(hub, "replica").url))
 
 
+@pytest.fixture(scope="module")
+def ending(start_module_weir: StartWeir, weir: Weir, app: Backend) -> dict[str, Weir]:
+    """Weirs that a test each will end, by how they drain. They start at the same time."""
+    drains = ["timeout: 5s", "timeout: 500ms", "delay: 800ms, timeout: 2s", "timeout: 6s"]
+    text = CONFIG.format(app=app.url, replica=app.url)
+    return {drain: start_module_weir(f"drain: {{{drain}}}\n{text}", wait=False) for drain in drains}
+
+
 def test_a_healthy_weir_says_so_component_by_component(weir: Weir) -> None:
     assert ask(weir.admin, "GET", "/livez").status == 200
     assert weir.readyz().status == 200
@@ -137,8 +145,8 @@ def test_the_access_log_has_every_error_and_a_sample_of_the_rest(configure: Conf
 # -- the end --
 
 
-def test_sigterm_lets_what_is_under_way_finish_and_exits_with_0(start_weir: StartWeir, app: Backend) -> None:
-    weir = start_weir("drain: {timeout: 5s}\n" + CONFIG.format(app=app.url, replica=app.url))
+def test_sigterm_lets_what_is_under_way_finish_and_exits_with_0(ending: dict[str, Weir], app: Backend) -> None:
+    weir = ending["timeout: 5s"].ready()
     with weir.client() as slow, weir.client() as idle:
         assert idle.ask("GET", "/x").get("connection") is None
         slow.send("GET", "/slow?wait=1")
@@ -170,8 +178,8 @@ def refuses(url: str) -> bool:
     return False
 
 
-def test_what_does_not_finish_in_time_is_cut(start_weir: StartWeir, app: Backend) -> None:
-    weir = start_weir("drain: {timeout: 500ms}\n" + CONFIG.format(app=app.url, replica=app.url))
+def test_what_does_not_finish_in_time_is_cut(ending: dict[str, Weir], app: Backend) -> None:
+    weir = ending["timeout: 500ms"].ready()
     with weir.client() as client:
         client.send("GET", "/endless?wait=20")
         eventually(lambda: app.asked("/endless"))
@@ -185,8 +193,8 @@ def test_what_does_not_finish_in_time_is_cut(start_weir: StartWeir, app: Backend
     assert weir.log()[-1]["path"] == "/endless?wait=20"
 
 
-def test_before_the_drain_a_balancer_gets_time_to_look_away(start_weir: StartWeir, app: Backend) -> None:
-    weir = start_weir("drain: {delay: 800ms, timeout: 2s}\n" + CONFIG.format(app=app.url, replica=app.url))
+def test_before_the_drain_a_balancer_gets_time_to_look_away(ending: dict[str, Weir], app: Backend) -> None:
+    weir = ending["delay: 800ms, timeout: 2s"].ready()
     weir.signal(signal.SIGTERM)
     eventually(lambda: weir.readyz().status == 503)
     late = weir.get("/late")
@@ -194,8 +202,8 @@ def test_before_the_drain_a_balancer_gets_time_to_look_away(start_weir: StartWei
     assert weir.wait() == 0
 
 
-def test_under_load_a_stop_loses_no_request_that_it_took(start_weir: StartWeir, app: Backend) -> None:
-    weir = start_weir(CONFIG.format(app=app.url, replica=app.url))
+def test_under_load_a_stop_loses_no_request_that_it_took(ending: dict[str, Weir], app: Backend) -> None:
+    weir = ending["timeout: 6s"].ready()
     answers: list[Answer] = []
     lost: list[BaseException] = []
 

@@ -44,15 +44,20 @@ def text(store: Store, app: Backend) -> str:
 
 
 @pytest.fixture(scope="module")
-def pair(start_module_weir: StartWeir, text: str, store: Store) -> tuple[Weir, Weir]:
-    """Two Weirs. The first one started while the store was away."""
+def three(start_module_weir: StartWeir, text: str, store: Store) -> list[Weir]:
+    """Weirs that share a store, and that started while it was away."""
     store.kill()
-    first = start_module_weir(text)
+    weirs = [weir.ready() for weir in [start_module_weir(text, wait=False) for _ in range(3)]]
+    first = weirs[0]
     assert [first.get("/start").status for _ in range(6)] == [200] * 5 + [429], "it serves without its store"
     assert is_local(first)
     store.start()
-    second = start_module_weir(text)
-    return first, second
+    return weirs
+
+
+@pytest.fixture(scope="module")
+def pair(three: list[Weir]) -> list[Weir]:
+    return three[:2]
 
 
 def store_part(weir: Weir) -> dict[str, object]:
@@ -65,26 +70,32 @@ def is_shared(weir: Weir) -> bool:
     return answer.status == 200 and store_part(weir)["mode"] == "shared"
 
 
+def asks_the_store(weir: Weir) -> bool:
+    """At this moment; the report of /healthz may be a second old."""
+    return weir.metric("weir_limit_store_degraded") == 0.0
+
+
 def is_local(weir: Weir) -> bool:
     answer = weir.healthz()
     return answer.status == 503 and store_part(weir)["mode"] == "local"
 
 
-def test_two_weirs_share_a_limit_exactly(pair: tuple[Weir, Weir]) -> None:
-    eventually(lambda: all(is_shared(weir) for weir in pair), 8.0)
+def test_two_weirs_share_a_limit_exactly(pair: list[Weir]) -> None:
+    eventually(lambda: all(asks_the_store(weir) for weir in pair), 8.0)
     answers: list[Answer] = at_once(*[lambda weir=weir: weir.get("/shared") for weir in pair * 30])
     assert sorted(answer.status for answer in answers) == [200] * 30 + [429] * 30
     left = sorted(int(answer.get("x-ratelimit-remaining") or 0) for answer in answers if answer.status == 200)
     assert left == list(range(30)), "each place was given once"
 
 
-def test_a_restart_gives_nothing_back(pair: tuple[Weir, Weir], start_weir: StartWeir, text: str) -> None:
-    assert start_weir(text).get("/shared").status == 429
+def test_a_weir_that_comes_later_finds_what_was_spent(three: list[Weir]) -> None:
+    eventually(lambda: asks_the_store(three[2]), 8.0)
+    assert three[2].get("/shared").status == 429
 
 
-def test_a_store_that_stalls_costs_each_request_its_deadline_at_most(pair: tuple[Weir, Weir], store: Store) -> None:
+def test_a_store_that_stalls_costs_each_request_its_deadline_at_most(pair: list[Weir], store: Store) -> None:
     weir = pair[0]
-    eventually(lambda: is_shared(weir), 8.0)
+    eventually(lambda: asks_the_store(weir), 8.0)
     store.stall()
     try:
         waits = []
@@ -99,9 +110,10 @@ def test_a_store_that_stalls_costs_each_request_its_deadline_at_most(pair: tuple
         store.go_on()
 
 
-def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: tuple[Weir, Weir], store: Store) -> None:
+def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: list[Weir], store: Store) -> None:
     weir, other = pair
-    eventually(lambda: is_shared(weir) and is_shared(other), 8.0)
+    eventually(lambda: asks_the_store(weir) and asks_the_store(other), 8.0)
+    time.sleep(0.25)  # events are written five times a second
     lost, back = len(weir.events("store_lost")), len(weir.events("store_back"))
     seen: list[tuple[int, float]] = []
 
@@ -123,7 +135,7 @@ def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: tupl
     assert max(seconds for _, seconds in seen) < DEADLINE_S + MARGIN_S
 
     eventually(lambda: is_local(weir))
-    assert len(weir.events("store_lost")) == lost + 1
+    eventually(lambda: len(weir.events("store_lost")) == lost + 1)
     assert weir.metric("weir_limit_store_degraded") == 1.0
     assert weir.metric("weir_limit_store_requests_total", mode="degraded") > 0
     local = [weir.get("/local").status for _ in range(7)]
@@ -139,16 +151,16 @@ def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: tupl
 
     store.start()
     eventually(lambda: is_shared(weir) and is_shared(other), 8.0)
-    assert len(weir.events("store_back")) == back + 1
+    eventually(lambda: len(weir.events("store_back")) == back + 1)
     assert weir.metric("weir_limit_store_degraded") == 0.0
     for _ in range(15):
         assert (weir.get("/shared").status, other.get("/shared").status) == (200, 200)
     assert (weir.get("/shared").status, other.get("/shared").status) == (429, 429)
 
 
-def test_it_stops_in_time_while_its_store_is_stalled(pair: tuple[Weir, Weir], store: Store) -> None:
+def test_it_stops_in_time_while_its_store_is_stalled(pair: list[Weir], store: Store) -> None:
     weir = pair[1]
-    eventually(lambda: is_shared(weir), 8.0)
+    eventually(lambda: asks_the_store(weir), 8.0)
     store.stall()
     try:
         started = time.monotonic()

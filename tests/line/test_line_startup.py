@@ -108,7 +108,8 @@ def test_one_command_limits_a_backend_without_any_file(app: Backend, tmp_path: P
     weir = Weir(tmp_path, "")
     try:
         options = ["--to", app.url, "--limit", "2/s", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        weir.start(options)
+        weir.launch(["run", *options])
+        weir.ready()
         answers = [weir.get("/x") for _ in range(4)]
         assert [answer.status for answer in answers[:2]] == [200, 200]
         assert 429 in [answer.status for answer in answers[2:]]
