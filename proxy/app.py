@@ -40,7 +40,8 @@ from proxy.server.socket_files import SocketFile
 from proxy.upstreams.registry import Registry
 from proxy.upstreams.stage import fetch
 from proxy.wire.connect import open_connection
-from proxy.wire.downstream import DownstreamConnection, Host
+from proxy.wire.downstream import DownstreamConnection
+from proxy.wire.host import Host
 from proxy.wire.stage import explain
 from proxy.wire.timers import Timers
 from proxy.wire.upstream import UpstreamConnection

@@ -29,6 +29,8 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("observe/", 3),
     ("wire/settings", 1),
     ("wire/limits", 1),
+    ("wire/pace", 1),
+    ("wire/request_line", 1),
     ("wire/stage", 4),
     ("wire/", 3),
     ("*/stage", 4),

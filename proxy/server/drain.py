@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.core.clock import monotonic
-from proxy.wire.downstream import Host
+from proxy.wire.host import Host
 
 LAST_CALL_S = 0.25  # for a client whose next request on an idle connection is already on its way
 LOOK_S = 0.02

@@ -12,7 +12,8 @@ from typing import Any, NoReturn, Protocol
 from aiohttp import web
 
 from proxy.server.socket_files import SocketFile
-from proxy.wire.downstream import DownstreamConnection, Host
+from proxy.wire.downstream import DownstreamConnection
+from proxy.wire.host import Host
 
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 

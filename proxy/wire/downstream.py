@@ -10,7 +10,6 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -22,44 +21,20 @@ from proxy.http.heads import check_method, index_head, read_request
 from proxy.http.message import Field, Request, Source
 from proxy.wire import half_close
 from proxy.wire.kernel import unsent_bytes
-from proxy.wire.limits import CHECK_S, DRAIN_BYTES, DRAIN_S, GRACE_S, HIGH_WATER_BYTES, MAX_PIPELINED, WireLimits
+from proxy.wire.limits import CHECK_S, DRAIN_BYTES, DRAIN_S, HIGH_WATER_BYTES, MAX_PIPELINED
+from proxy.wire.pace import ContentPace, WritePace
 from proxy.wire.request_body import RequestBody
+from proxy.wire.request_line import HEAD_END, find_line
 from proxy.wire.timers import NEVER
 
 if TYPE_CHECKING:
-    from proxy.wire.timers import Timers
+    from proxy.wire.host import Host
     from proxy.wire.tunnel import TunnelEnd
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
 _HTTP_1 = b" HTTP/1."
-_HEAD_END = b"\r\n\r\n"
-_BETWEEN = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
 _NEVER_TRAILERS = frozenset({b"connection", b"proxy-connection", b"content-length", b"transfer-encoding", b"upgrade"})
-
-
-class Host:
-    """What a connection needs from whoever accepted it. One per worker; `limits` is swapped on a reload."""
-
-    __slots__ = ("accepted", "connections", "is_draining", "limits", "refuse", "serve", "timers", "welcome")
-
-    def __init__(
-        self,
-        *,
-        limits: WireLimits,
-        timers: Timers,
-        serve: Callable[[DownstreamConnection, Request], Coroutine[Any, Any, None]],
-        refuse: Callable[[DownstreamConnection, ProxyError], bytes],
-        welcome: Callable[[DownstreamConnection], None],
-    ) -> None:
-        self.limits = limits
-        self.timers = timers
-        self.serve = serve  # carries one exchange; calls connection.end() when it is over
-        self.refuse = refuse  # the whole answer to something that never became an exchange; also records it
-        self.welcome = welcome  # sets `peer` and `peer_is_trusted`
-        self.connections: set[DownstreamConnection] = set()
-        self.accepted = 0
-        self.is_draining = False
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -67,9 +42,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
-        "_content_bytes",
-        "_content_from_at",
-        "_content_moved_at",
+        "_content_pace",
         "_current",
         "_early",
         "_eof",
@@ -80,9 +53,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_is_closing",
         "_is_reading",
         "_is_upgrading",
-        "_outstanding_bytes",
         "_parser",
-        "_paused_at",
         "_queue",
         "_read",
         "_read_at",
@@ -90,6 +61,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_target",
         "_trailer_bytes",
         "_writable",
+        "_write_pace",
         "_writes",
         "closes",
         "deadline_at",
@@ -123,11 +95,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._early = b""  # of a tunnel that is not open yet
         self._writable = True
         self._writes = 0  # of the current response
-        self._paused_at = 0.0  # since when the client takes less than we have, and how much that was
-        self._outstanding_bytes = 0
-        self._content_from_at = 0.0  # since when content is expected; when it last moved, and how far
-        self._content_moved_at = 0.0
-        self._content_bytes = 0
+        self._content_pace = ContentPace()
+        self._write_pace = WritePace()
         self.deadline_at = NEVER
         self.closes = False  # the response under way is the last one
         self.is_secure = False
@@ -217,9 +186,9 @@ class DownstreamConnection(asyncio.Protocol):
             self.tunnel.pause_writing()
             return
         self._writable = False
-        self._paused_at = monotonic()
-        self._outstanding_bytes = self._outstanding()
-        self.deadline_at = self._paused_at + CHECK_S
+        now = monotonic()
+        self._write_pace.restart(now, self._outstanding())
+        self.deadline_at = now + CHECK_S
         if self.stream is not None:
             self.stream.pause()
 
@@ -265,7 +234,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._read_at or not (read.startswith(target, at) and read.startswith(_HTTP_1, end)):
             end += self._find_line(method, target)
         self._read_at = end
-        if len(read) > limits.max_head_bytes and read.find(_HEAD_END, end) - end + at > limits.max_head_bytes:
+        if len(read) > limits.max_head_bytes and read.find(HEAD_END, end) - end + at > limits.max_head_bytes:
             self._stop(ErrorKind.FIELDS_TOO_LARGE, "head too large")
         try:
             if method != b"GET":
@@ -459,32 +428,17 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse(self._error or _explain(error))
 
     def _find_line(self, method: bytes, target: bytes) -> int:
-        """Where in the read the request line begins, when that is not plain. One empty line may stand before it."""
+        """Where in the read the request line begins, when that is not plain (request_line.py)."""
         version = self._parser.get_http_version()
         if version != "1.1" and version != "1.0":
             wrong = ErrorKind.REQUEST_MALFORMED if version == "0.9" else ErrorKind.VERSION_UNSUPPORTED
             self._stop(wrong, f"HTTP/{version}")
-        read, start = self._read, max(self._read_at, 0)
-        line = b"%b %b HTTP/1." % (method, target)
-        at = read.find(line, start)
-        if self._read_at == 0:
-            if at < 0:
-                for cut in range(1, len(method) + 1):
-                    if read.startswith(line[cut:]):
-                        return -cut  # its first letters came in the read before, behind another message
-            is_plain = at == 0 or (at == 2 and read[0] == 13)
-        else:
+        try:
             before = self._queue[-1] if self._queue else self._current
-            length = None if before is None else before.content_length
-            if length and start:  # content of a given length may end in anything, also in line ends
-                is_plain = read[read.find(_HEAD_END, start) + 4 + length : at] in (b"", b"\r\n")
-            else:
-                rest = read[start:at]
-                line_ends = rest[len(rest.rstrip(b"\r\n")) :]
-                is_plain = before is None or bool(length) or _BETWEEN.endswith(line_ends)
-        if at < 0 or not is_plain:
-            self._stop(ErrorKind.REQUEST_MALFORMED, "malformed request line")
-        return at
+            return find_line(self._read, self._read_at, method, target, before)
+        except ProxyError as error:
+            self._error = error
+            raise
 
     def _stop(self, kind: ErrorKind, detail: str) -> None:
         self._error = ProxyError(kind, detail)
@@ -551,43 +505,25 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _expect_content(self) -> None:
         now = monotonic()
-        self._content_from_at = self._content_moved_at = now
-        self._content_bytes = self._body.received_bytes if self._body is not None else 0
+        self._content_pace.restart(now, self._body.received_bytes if self._body is not None else 0)
         self.deadline_at = now + CHECK_S
 
     def _check_content(self, body: RequestBody, now: float) -> None:
-        """Content stalls, or comes slower than the minimum rate after its grace (W16)."""
         limits = self._host.limits
-        received_bytes = body.received_bytes
         if not self._is_reading or (self._current is not None and self._current.expects_continue):
             self._expect_content()  # it is we who do not read, or have not asked yet
-            return
-        if received_bytes > self._content_bytes:
-            self._content_moved_at, self._content_bytes = now, received_bytes
-        elapsed_s = now - self._content_from_at
-        is_slow = elapsed_s > GRACE_S and received_bytes < limits.min_rate * (elapsed_s - GRACE_S)
-        if is_slow or now - self._content_moved_at >= limits.body_timeout_s:
+        elif self._content_pace.is_too_slow(now, body.received_bytes, limits):
             body.fail(ProxyError(ErrorKind.REQUEST_TIMEOUT, "content came too slowly"))
             self.deadline_at = now + DRAIN_S
         else:
             self.deadline_at = now + min(CHECK_S, limits.body_timeout_s)
 
     def _check_writing(self, now: float) -> None:
-        """The client takes nothing, or takes it slower than the minimum rate after its grace (W16)."""
-        limits = self._host.limits
-        outstanding_bytes = self._outstanding()
-        taken_bytes = self._outstanding_bytes - outstanding_bytes
-        elapsed_s = now - self._paused_at
-        if taken_bytes < limits.min_rate * (elapsed_s - GRACE_S) or (
-            taken_bytes <= 0 and elapsed_s >= limits.write_timeout_s
-        ):
+        if self._write_pace.is_too_slow(now, self._outstanding(), self._host.limits):
             self._reset()  # else the kernel would go on holding and offering what it has
             self.abort()
-            return
-        if taken_bytes > 0 and taken_bytes >= limits.min_rate * elapsed_s:
-            # counted anew: a kernel takes megabytes for a client that reads nothing, and they would last for hours
-            self._paused_at, self._outstanding_bytes = now, outstanding_bytes
-        self.deadline_at = now + CHECK_S
+        else:
+            self.deadline_at = now + CHECK_S
 
     def _outstanding(self) -> int:
         """Bytes that the client has not taken: ours, and the kernel's where it tells.

@@ -13,7 +13,6 @@ from typing import cast
 
 from tests.conformance.strict import Message, Rules, Violation, take_request
 
-
 NEIGHBOUR = b"/neighbour/"  # targets of clean requests between the cases: answered, and not kept
 KEPT_BYTES = 256 * 1024
 

@@ -30,7 +30,8 @@ _VALID = (
     head(b"GET /ws HTTP/1.1", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
     head(b"POST /a HTTP/1.1", b"Expect: 100-continue", b"Content-Length: 5") + b"hello",
 )  # fmt: skip
-_PLAIN_PATH = re.compile(rb"/(?:[A-Za-z0-9~_-][A-Za-z0-9._~-]*/?)*(?:\?[A-Za-z0-9._~=&/-]*)?")
+_SEGMENT = rb"[A-Za-z0-9~_-][A-Za-z0-9._~-]*"
+_PLAIN_PATH = re.compile(rb"/(?:%b(?:/%b)*/?)?(?:\?[A-Za-z0-9._~=&/-]*)?" % (_SEGMENT, _SEGMENT))
 _RULED = (b"/admin", b"/small", b"/denied", b"/get-only", b"/no-upgrade")
 _USUAL = frozenset(b"GET HEAD POST PUT DELETE OPTIONS PATCH".split())
 

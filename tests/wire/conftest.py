@@ -15,7 +15,8 @@ from proxy.core.ids import RequestIds
 from proxy.exchange import Exchange
 from proxy.http.message import Request, Response
 from proxy.wire.connect import open_connection
-from proxy.wire.downstream import DownstreamConnection, Host
+from proxy.wire.downstream import DownstreamConnection
+from proxy.wire.host import Host
 from proxy.wire.limits import HIGH_WATER_BYTES, WireLimits
 from proxy.wire.stage import explain, respond
 from proxy.wire.timers import Timers
