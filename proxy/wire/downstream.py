@@ -53,6 +53,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_is_closing",
         "_is_reading",
         "_is_upgrading",
+        "_left",
         "_parser",
         "_queue",
         "_read",
@@ -82,6 +83,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._head_bytes = 0  # of the head being received; also of trailers
         self._read = b""  # all reads since the one in which the head being received began
         self._read_at = 0  # behind the request line last found in it; -1: content comes before the next one
+        self._left: int | None = None  # content bytes that this read began with, where their number is known
         self._trailer_bytes = 0
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
@@ -139,11 +141,16 @@ class DownstreamConnection(asyncio.Protocol):
             self._read_at = 0
             self._head_bytes += len(data)
         else:
+            body = self._body
             self._read = data
             self._read_at = -1
+            self._left = None if body.length is None else body.length - body.received_bytes
         self._parse(data)
-        if self._target and not self._head_bytes:  # a head began behind another message
-            self._head_bytes = len(data)
+        if not self._head_bytes:
+            if self._target:  # a head began behind another message
+                self._head_bytes = len(data)
+            else:
+                self._read = b""
         if self._body is None and self._head_bytes > self._host.limits.max_head_bytes and self._error is None:
             self._refuse(ProxyError(ErrorKind.FIELDS_TOO_LARGE, "head too large"))
         if self._current is None:
@@ -435,7 +442,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._stop(wrong, f"HTTP/{version}")
         try:
             before = self._queue[-1] if self._queue else self._current
-            return find_line(self._read, self._read_at, method, target, before)
+            return find_line(self._read, self._read_at, method, target, before, self._left)
         except ProxyError as error:
             self._error = error
             raise
@@ -494,12 +501,11 @@ class DownstreamConnection(asyncio.Protocol):
         """Nothing is under way: the connection is idle, unless a head has begun to arrive."""
         if self._body is not None:
             return
-        if self._head_bytes:
-            if self.deadline_at == NEVER:  # it began to arrive during the exchange before
-                self.deadline_at = monotonic() + self._host.limits.head_timeout_s
+        limits = self._host.limits
+        if self._head_bytes:  # it began to arrive during the exchange before; its time may be running already
+            self.deadline_at = min(self.deadline_at, monotonic() + limits.head_timeout_s)
         else:
-            self.deadline_at = monotonic() + self._host.limits.idle_timeout_s
-            self._read = b""
+            self.deadline_at = monotonic() + limits.idle_timeout_s
         if not self._is_reading:
             self.resume_reading()
 

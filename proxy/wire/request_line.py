@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from proxy.http.message import Request
 
 HEAD_END = b"\r\n\r\n"
+_NOTHING = (b"", b"\r\n")  # RFC 9112 §2.2: one empty line is forgiven
 _BETWEEN = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
 
 
-def find_line(read: bytes, read_at: int, method: bytes, target: bytes, before: Request | None) -> int:
+def find_line(read: bytes, read_at: int, method: bytes, target: bytes, before: Request | None, left: int | None) -> int:
     """The position of the line in `read`; negative when its first letters came in the read before.
 
     `read_at` is behind the request line found last, 0 when the read began with this message, -1 when content of
-    another message comes first. `before` is the request before this one on the connection. Raises ProxyError.
+    another message comes first: `left` bytes of it, None when it is chunked. `before` is the request before this one
+    on the connection. Raises ProxyError.
     """
     start = max(read_at, 0)
     line = b"%b %b HTTP/1." % (method, target)
@@ -32,6 +34,8 @@ def find_line(read: bytes, read_at: int, method: bytes, target: bytes, before: R
                 if read.startswith(line[cut:]):
                     return -cut
         is_plain = at == 0 or (at == 2 and read[0] == 13)
+    elif read_at < 0 and left is not None:
+        is_plain = read[left:at] in _NOTHING
     else:
         is_plain = at >= 0 and _follows(read, start, at, before)
     if not is_plain:
@@ -42,8 +46,8 @@ def find_line(read: bytes, read_at: int, method: bytes, target: bytes, before: R
 def _follows(read: bytes, start: int, at: int, before: Request | None) -> bool:
     """Whether the line at `at` comes right behind the message before it, or behind one empty line."""
     length = None if before is None else before.content_length
-    if length and start:  # content of a given length may end in anything, also in line ends
-        return read[read.find(HEAD_END, start) + 4 + length : at] in (b"", b"\r\n")
+    if length:  # content of a given length may end in anything, also in line ends
+        return read[read.find(HEAD_END, start) + 4 + length : at] in _NOTHING
     rest = read[start:at]
     line_ends = rest[len(rest.rstrip(b"\r\n")) :]
-    return before is None or bool(length) or _BETWEEN.endswith(line_ends)
+    return before is None or _BETWEEN.endswith(line_ends)

@@ -302,3 +302,43 @@ async def test_an_upgrade_that_is_not_for_websocket_is_an_ordinary_request(proxy
     assert (await client.response())[0] == 200
     assert (await client.response())[0] == 200
     assert [request.upgrade for request in proxy.requests] == [b"", b""]
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n"], ids=["nothing", "an empty line"])
+@pytest.mark.parametrize("cut", [0, 3, 5], ids=["one read", "in the content", "behind the content"])
+async def test_a_request_behind_content_in_another_read_is_found(
+    proxy: Any, connect: Any, until: Any, cut: int, between: bytes
+) -> None:
+    async def answer(exchange: Any) -> Response:
+        if exchange.request.body is not None:
+            await exchange.request.body.prefill(1000)
+        return Response(200, b"OK", [], b"ok")
+
+    proxy.answer = answer
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+    client = await connect()
+    await client.says(post + b"12\r\n5"[:cut])
+    if cut:
+        await until(lambda: bool(proxy.requests))
+    await client.says(b"12\r\n5"[cut:] + between + GET)
+    assert [(await client.response())[0] for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize("between", [b"\n", b"\r\n\r\n", b"\r", b" "], ids=["lf", "two empty lines", "cr", "space"])
+@pytest.mark.parametrize("cut", [0, 3, 5], ids=["one read", "in the content", "behind the content"])
+async def test_a_request_that_does_not_follow_its_forerunner_is_refused(
+    proxy: Any, connect: Any, until: Any, cut: int, between: bytes
+) -> None:
+    async def answer(exchange: Any) -> Response:
+        await exchange.request.body.prefill(1000)
+        return Response(200, b"OK", [], b"ok")
+
+    proxy.answer = answer
+    client = await connect()
+    await client.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n" + b"12\r\n5"[:cut])
+    if cut:
+        await until(lambda: bool(proxy.requests))
+    await client.says(b"12\r\n5"[cut:] + between + GET)
+    assert (await client.response())[0] == 200
+    assert (await client.response())[0] in (400, 501)
+    assert len(proxy.requests) == 1

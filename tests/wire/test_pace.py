@@ -35,9 +35,7 @@ def test_content_has_to_keep_moving(looks: list[tuple[float, int]], too_slow: bo
         pytest.param([(GRACE_S, 1_000_000)], False, id="nothing taken, within the grace"),
         pytest.param([(GRACE_S + 1.0, 1_000_000)], True, id="nothing taken after the grace"),
         pytest.param([(GRACE_S + 1.0, 999_500)], False, id="just fast enough"),
-        pytest.param(
-            [(3.0, 0), (3.0 + GRACE_S + 1.0, 0)], True, id="what a kernel took at once does not last for ever"
-        ),
+        pytest.param([(3.0, 0), (3.0 + GRACE_S + 1.0, 0)], True, id="what a kernel took at once does not last"),
     ],
 )
 def test_a_client_has_to_keep_taking(looks: list[tuple[float, int]], too_slow: bool) -> None:
