@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from proxy.http.message import Request
 
 HEAD_END = b"\r\n\r\n"
-_NOTHING = (b"", b"\r\n")  # RFC 9112 §2.2: one empty line is forgiven
 _BETWEEN = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
 
 
@@ -25,29 +24,37 @@ def find_line(read: bytes, read_at: int, method: bytes, target: bytes, before: R
     another message comes first: `left` bytes of it, None when it is chunked. `before` is the request before this one
     on the connection. Raises ProxyError.
     """
-    start = max(read_at, 0)
     line = b"%b %b HTTP/1." % (method, target)
-    at = read.find(line, start)
     if read_at == 0:
-        if at < 0:
-            for cut in range(1, len(method) + 1):
-                if read.startswith(line[cut:]):
-                    return -cut
-        is_plain = at == 0 or (at == 2 and read[0] == 13)
+        if (at := _right_at(read, 0, line)) >= 0:
+            return at
+        for cut in range(1, len(method) + 1):
+            if read.startswith(line[cut:]):
+                return -cut
     elif read_at < 0 and left is not None:
-        is_plain = read[left:at] in _NOTHING
+        at = _right_at(read, left, line)
+    elif read_at > 0 and before is not None and b"transfer-encoding" not in before.index:
+        at = _right_at(read, read.find(HEAD_END, read_at) + 4 + (before.content_length or 0), line)
     else:
-        is_plain = at >= 0 and _follows(read, start, at, before)
-    if not is_plain:
+        at = _behind_chunks(read, max(read_at, 0), line)
+    if at < 0:
         raise ProxyError(ErrorKind.REQUEST_MALFORMED, "malformed request line")
     return at
 
 
-def _follows(read: bytes, start: int, at: int, before: Request | None) -> bool:
-    """Whether the line at `at` comes right behind the message before it, or behind one empty line."""
-    length = None if before is None else before.content_length
-    if length:  # content of a given length may end in anything, also in line ends
-        return read[read.find(HEAD_END, start) + 4 + length : at] in _NOTHING
-    rest = read[start:at]
-    line_ends = rest[len(rest.rstrip(b"\r\n")) :]
-    return before is None or _BETWEEN.endswith(line_ends)
+def _right_at(read: bytes, end: int, line: bytes) -> int:
+    """Where the line is when it stands at `end` or behind one empty line (RFC 9112 §2.2), else -1."""
+    if read.startswith(line, end):
+        return end
+    return end + 2 if read.startswith(b"\r\n", end) and read.startswith(line, end + 2) else -1
+
+
+def _behind_chunks(read: bytes, start: int, line: bytes) -> int:
+    """Where the line stands behind chunked content, whose end only the parser knows; content may look like it."""
+    at = read.find(line, start)
+    while at >= 0:
+        rest = read[start:at]
+        if _BETWEEN.endswith(rest[len(rest.rstrip(b"\r\n")) :]):
+            return at
+        at = read.find(line, at + 1)
+    return -1

@@ -1048,6 +1048,13 @@ def sequences() -> Iterator[Case]:
             f"chunked-then-{name}", head(b"POST /1 HTTP/1.1", _TE) + chunked(b"hello") + rest, (posted,), statuses
         )
         yield Case(f"two-then-{name}", first + second + rest, forms, statuses)
+    # what stands in the content must not pass for the line that is looked for behind it
+    for junk in (b"\n", b"\r", b"\r\n\r\n", b"\n\n"):
+        name, statuses = repr(junk), frozenset({400})
+        by_length = head(b"POST /1 HTTP/1.1", INSIDE) + SMUGGLED + junk + SMUGGLED
+        yield Case(f"then-line-of-content-{name}", by_length, (Form(b"POST", b"/1", SMUGGLED),), statuses)
+        by_head = first + junk + first
+        yield Case(f"then-line-of-head-{name}", by_head, forms[:1], statuses)
     yield passes("close-then", head(b"GET /1 HTTP/1.1", b"Connection: close") + second, forms[0])
     yield passes("1.0-then", head(b"GET /1 HTTP/1.0") + second, forms[0])
     yield passes("1.0-keep-alive-then", head(b"GET /1 HTTP/1.0", b"Connection: keep-alive") + second, *forms)

@@ -22,7 +22,7 @@ _FIELD_LINE = re.compile(
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})")
 # RFC 9112 §7.1.1, but an extension may say anything: nobody forwards it, and without controls it cannot end its line
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_CHUNK_LINE = re.compile(rb"(0*[0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _REG_NAME = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")  # RFC 3986 §3.2.2
 _PORT = re.compile(rb"(?:[0-9]{0,5})")
 _WHOLE_HEAD = b"\r\n\r\n"

@@ -19,7 +19,7 @@ from proxy.observe.observe import Observe
 from proxy.upstreams.address import parse_address
 from proxy.upstreams.registry import Registry
 from proxy.upstreams.upstream import Upstream
-from proxy.wire.downstream import Host
+from proxy.wire.host import Host
 from proxy.wire.limits import WireLimits
 from proxy.wire.timers import Timers
 
