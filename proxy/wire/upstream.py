@@ -267,7 +267,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._stop("control character in the reason")
         if len(fields) > _MAX_FIELDS:
             self._stop(f"{len(fields)} fields")
-        if self._head_bytes > self._max_head_bytes and _size(fields) > self._max_head_bytes:
+        if self._head_bytes > self._max_head_bytes and len(reason) + _size(fields) > self._max_head_bytes:
             self._stop("head too large")
         if status < 200:
             self._interim(status, reason, fields)
