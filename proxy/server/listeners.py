@@ -5,6 +5,8 @@ Only the protocol factory is ours. The bytes never pass through aiohttp.
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
@@ -16,6 +18,7 @@ from proxy.wire.downstream import DownstreamConnection
 from proxy.wire.host import Host
 
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+ACCEPTS = 32  # handles on each listening socket
 
 
 class Listener(Protocol):
@@ -105,18 +108,35 @@ class Listeners:
             SocketFile.claim(listener.path)
             site = web.UnixSite(runner, listener.path, ssl_context=context, backlog=BACKLOG)
             await site.start()
+            await _accept_more(runner, site, context)
             self._files.append(SocketFile(listener.path))
             self.addresses.append(f"{scheme}+unix://{listener.path}")
             return
         site = web.TCPSite(runner, listener.host, listener.port, ssl_context=context, backlog=BACKLOG)
         await site.start()
+        port = listener.port or int(runner.addresses[-1][1])
+        await _accept_more(runner, site, context)
         name = f"[{listener.host}]" if ":" in listener.host else listener.host
-        self.addresses.append(f"{scheme}://{name}:{_bound_port(runner, listener.port)}")
+        self.addresses.append(f"{scheme}://{name}:{port}")
 
     def _remove_files(self) -> None:
         for file in self._files:
             file.remove()
         self._files.clear()
+
+
+async def _accept_more(runner: web.ServerRunner, site: web.BaseSite, context: ssl.SSLContext | None) -> None:
+    """Have every turn of the loop accept up to ACCEPTS connections.
+
+    libuv accepts one connection a turn for each handle. Under load a turn takes milliseconds, so that the last of a
+    thousand clients who come at once would wait for seconds; further handles on the same socket make it one turn for
+    many. A handle that finds nobody costs a failed accept, which does not show in what a connection costs.
+    """
+    server: Any = getattr(site, "_server", None)
+    for bound in list(server.sockets):
+        for _ in range(ACCEPTS - 1):
+            handle = socket.socket(fileno=os.dup(bound.fileno()))
+            await web.SockSite(runner, handle, ssl_context=context, backlog=BACKLOG).start()
 
 
 def tls_context(cert: str, key: str) -> ssl.SSLContext:
@@ -129,10 +149,6 @@ def tls_context(cert: str, key: str) -> ssl.SSLContext:
         raise OSError(error.errno, f"{cert} is no certificate with its key {key}: {error.strerror or error}") from error
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _bound_port(runner: web.ServerRunner, port: int) -> int:
-    return int(runner.addresses[-1][1]) if port == 0 else port
 
 
 async def _never(request: web.BaseRequest) -> NoReturn:
