@@ -42,6 +42,7 @@ from proxy.upstreams.stage import fetch
 from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection
 from proxy.wire.host import Host
+from proxy.wire.spool import spool_room
 from proxy.wire.stage import explain
 from proxy.wire.timers import Timers
 from proxy.wire.upstream import UpstreamConnection
@@ -79,6 +80,7 @@ class Services:
         self.jwks = Jwks()
         self.downstream_timers = Timers(DOWNSTREAM_SWEEP_S)
         self.upstream_timers = Timers(UPSTREAM_SWEEP_S)
+        self.spool_room = spool_room(self.snapshot.wire)
         self.host = Host(
             limits=self.snapshot.wire,
             timers=self.downstream_timers,
@@ -185,6 +187,7 @@ class Services:
         self.snapshot = snapshot
         self.attach_stats()
         self.host.limits = snapshot.wire
+        self.spool_room.apply(snapshot.wire)
         self.limit_store.apply(snapshot.limiter)
         self.limiter = Limiter(snapshot.limiter, self.limit_store)
         self.cache.apply(snapshot.cache)
@@ -280,6 +283,7 @@ class Services:
             timeout_s=upstream.pool.connect_timeout_s,
             max_head_bytes=self.snapshot.wire.max_head_bytes,
             timers=self.upstream_timers,
+            room=self.spool_room,
         )
 
     def _limit_store(self) -> LimitStore:

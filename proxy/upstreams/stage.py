@@ -12,7 +12,6 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.http.forwarding import forwarding_lines, upstream_fields
 from proxy.upstreams.retry import may_retry
 from proxy.wire.limits import HIGH_WATER_BYTES
-from proxy.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from proxy.core.tasks import Signal
@@ -100,7 +99,7 @@ async def _attempt(
     exchange.upstream_s = answered_at - now
     endpoint.succeeded(answered_at, exchange.upstream_s)
     if response.get(b"content-type") == b"text/event-stream":
-        connection.deadline_at = NEVER  # events may be far apart
+        connection.never_stalls()  # events may be far apart
     return response
 
 

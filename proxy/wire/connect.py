@@ -11,6 +11,7 @@ from proxy.core.tasks import spawn
 from proxy.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from proxy.wire.spool import SpoolRoom
     from proxy.wire.timers import Timers
 
 
@@ -24,6 +25,7 @@ async def open_connection(
     timeout_s: float,
     max_head_bytes: int,
     timers: Timers,
+    room: SpoolRoom | None = None,
 ) -> UpstreamConnection:
     """Connect, and shake hands if `ssl` is given; waits `timeout_s` at most.
 
@@ -32,7 +34,7 @@ async def open_connection(
     loop = asyncio.get_running_loop()
 
     def protocol() -> UpstreamConnection:
-        return UpstreamConnection(max_head_bytes, timers)
+        return UpstreamConnection(max_head_bytes, timers, room)
 
     if unix_path is not None:
         connecting: Any = loop.create_unix_connection(protocol, unix_path, ssl=ssl, server_hostname=server_name)

@@ -20,6 +20,9 @@ class WireLimits:
     max_fields: int = 100
     max_target_bytes: int = 8 * 1024
     underscore_fields: str = "drop"
+    spool_each_bytes: int = 64 * 1024 * 1024
+    spool_total_bytes: int = 1024 * 1024 * 1024
+    spool_memory_bytes: int = 64 * 1024 * 1024
 
 
 def compile_wire(settings: WireSettings) -> WireLimits:
@@ -33,6 +36,9 @@ def compile_wire(settings: WireSettings) -> WireLimits:
         max_fields=settings.max_fields,
         max_target_bytes=settings.max_target,
         underscore_fields=settings.underscore_fields,
+        spool_each_bytes=settings.spool_each,
+        spool_total_bytes=settings.spool,
+        spool_memory_bytes=settings.spool_memory,
     )
 
 

@@ -22,6 +22,15 @@ class WireSettings(Model):
     max_head: Size = Field(32 * 1024, description="Largest head of a request or of a response, in bytes, or 431.")
     max_fields: int = Field(100, ge=8, le=1000, description="Most field lines in a head, or 431.")
     max_target: Size = Field(8 * 1024, description="Longest request target, or 414.")
+    spool: Size = Field(
+        1024 * 1024 * 1024,
+        description="Most bytes of responses that are held in temporary files (under TMPDIR) for clients that read "
+        "slowly, so that they do not hold connections to the backend; 0 for none.",
+    )
+    spool_memory: Size = Field(
+        64 * 1024 * 1024, description="Of them, the most that is held in memory instead, before any file is written."
+    )
+    spool_each: Size = Field(64 * 1024 * 1024, description="Of them, the most for one response.")
     underscore_fields: Literal["drop", "pass", "reject"] = Field(
         "drop", description="What to do with field names that have an underscore, which backends read as a dash."
     )

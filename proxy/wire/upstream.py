@@ -23,8 +23,11 @@ from proxy.wire.response_body import ResponseBody
 from proxy.wire.timers import NEVER, Timers
 
 if TYPE_CHECKING:
+    from proxy.wire.spool import SpoolRoom
     from proxy.wire.tunnel import TunnelEnd
 
+_SLOW_S = 0.1  # from one look at a client that takes nothing to the next
+_SLOW_LOOKS = 1  # as many, and the client counts as slow
 _MAX_INFORMATIONAL = 8  # a response (W12)
 _MAX_FIELDS = 200
 _CTL = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
@@ -52,12 +55,14 @@ class UpstreamConnection(asyncio.Protocol):
         "_moved_bytes",
         "_on_informational",
         "_parser",
+        "_pauses",
         "_pieces",
         "_reason",
         "_release",
         "_remaining",
         "_request",
         "_response",
+        "_room",
         "_stall_s",
         "_timers",
         "_tunnel",
@@ -72,9 +77,10 @@ class UpstreamConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, max_head_bytes: int, timers: Timers) -> None:
+    def __init__(self, max_head_bytes: int, timers: Timers, room: SpoolRoom | None = None) -> None:
         self._max_head_bytes = max_head_bytes
         self._timers = timers
+        self._room = room  # for content that its client takes slowly
         self._parser = httptools.HttpResponseParser(self)
         self._fields: list[Field] = []
         self._reason = b""
@@ -93,6 +99,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._remaining = 0  # content bytes that go past the parser
         self._stall_s = NEVER
         self._moved_bytes = 0
+        self._pauses = 0  # looks that found the client taking nothing
         self._head_bytes = 0
         self._informational = 0
         self._expects_none = False  # HEAD: the head says a length, and nothing follows
@@ -169,6 +176,16 @@ class UpstreamConnection(asyncio.Protocol):
         if self._is_reading and not self.transport.is_closing():
             self._is_reading = False
             self.transport.pause_reading()
+
+    def never_stalls(self) -> None:
+        """The content under way may stand still for as long as it likes."""
+        self._stall_s = self.deadline_at = NEVER
+
+    def hold(self) -> None:
+        """The client takes nothing for now: read nothing, and look soon whether it stays like that."""
+        self.pause_reading()
+        if self._room is not None:
+            self.deadline_at = min(self.deadline_at, monotonic() + _SLOW_S)
 
     def resume_reading(self) -> None:
         if not self._is_reading and not self.transport.is_closing():
@@ -318,7 +335,14 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._head is not None:
             self._fail(ProxyError(ErrorKind.RESPONSE_TIMEOUT, "no response head in time"))
         elif self._body is not None:
-            if self._is_reading and self._body.received_bytes == self._moved_bytes:
+            if self._body.may_spool and self._room is not None:
+                self._pauses += 1
+                self.deadline_at = now + _SLOW_S
+                if self._pauses >= _SLOW_LOOKS and (spool := self._room.open()) is not None:
+                    self._moved_bytes = -1
+                    self.deadline_at = now + self._stall_s
+                    self._body.spool(spool)
+            elif self._is_reading and self._body.received_bytes == self._moved_bytes:
                 self._fail(ProxyError(ErrorKind.RESPONSE_TRUNCATED, "content stood still"))
             else:
                 self._moved_bytes = self._body.received_bytes
@@ -404,6 +428,7 @@ class UpstreamConnection(asyncio.Protocol):
         if length is not None:
             self._remaining = length - self._body.received_bytes
             self._parser = httptools.HttpResponseParser(self)
+        self._pauses = 0
         if self._stall_s != NEVER:
             self._moved_bytes = -1
             self.deadline_at = monotonic() + self._stall_s

@@ -18,6 +18,7 @@ from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection
 from proxy.wire.host import Host
 from proxy.wire.limits import HIGH_WATER_BYTES, WireLimits
+from proxy.wire.spool import SpoolRoom
 from proxy.wire.stage import explain, respond
 from proxy.wire.timers import Timers
 from proxy.wire.upstream import UpstreamConnection
@@ -38,6 +39,7 @@ class Proxy:
         self.up_timers = Timers(0.02)
         self.released: list[bool] = []
         self.idle: list[UpstreamConnection] = []
+        self.room: SpoolRoom | None = None
         self.backend_port = 0
         self.port = 0
         self.host = Host(
@@ -94,6 +96,7 @@ class Proxy:
             timeout_s=2.0,
             max_head_bytes=32768,
             timers=self.up_timers,
+            room=self.room,
         )
 
     async def forward(self, exchange: Exchange) -> Response:
