@@ -7,18 +7,21 @@ grows old at the bottom, where it is found and closed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic
+from math import inf
+from typing import Final, Generic
 
 from proxy.upstreams.lease import ConnectionT
 from proxy.upstreams.upstream import PoolNumbers
 
 __all__ = ["IdleStack"]
 
+_SAFE_SHARE: Final = 0.5  # of the learned limit: the rest is for the request to get there, and for a busy machine
+
 
 class IdleStack(Generic[ConnectionT]):
     """Holds what nobody uses. `discard` is called with each connection that leaves unused."""
 
-    __slots__ = ("_connections", "_discard", "_idle_timeout_s", "_max_lifetime_s", "_since", "limit")
+    __slots__ = ("_connections", "_discard", "_idle_timeout_s", "_max_lifetime_s", "_since", "learned_s", "limit")
 
     def __init__(self, discard: Callable[[ConnectionT], None]) -> None:
         self._discard = discard
@@ -27,11 +30,17 @@ class IdleStack(Generic[ConnectionT]):
         self._idle_timeout_s = 0.0
         self._max_lifetime_s = 0.0
         self.limit = 0
+        self.learned_s = inf  # how long the endpoint lets a connection idle, as far as it has shown
 
     def take_numbers(self, numbers: PoolNumbers) -> None:
         self._idle_timeout_s = numbers.idle_timeout_s
         self._max_lifetime_s = numbers.max_lifetime_s
         self.limit = numbers.max_idle
+
+    def is_risky(self, now: float) -> bool:
+        """What `pop` would give may be closed by the endpoint while the request is on its way."""
+        since = self._since
+        return bool(since) and now - since[-1] > self.learned_s * _SAFE_SHARE
 
     def push(self, connection: ConnectionT, now: float) -> bool:
         """Keep it, unless `limit` are here already."""
@@ -52,6 +61,8 @@ class IdleStack(Generic[ConnectionT]):
         while connections:
             connection = connections.pop()
             since = self._since.pop()
+            if now - since > self.learned_s:
+                self.learned_s = now - since  # it is alive at this age
             if (
                 connection.is_clean  # W1: it closes itself on any byte, and is looked at once more
                 and now - since < self._idle_timeout_s
@@ -61,10 +72,11 @@ class IdleStack(Generic[ConnectionT]):
             self._discard(connection)
         return None
 
-    def remove(self, connection: ConnectionT) -> None:
-        """Discard it if it is here."""
+    def closed(self, connection: ConnectionT, now: float) -> None:
+        """The endpoint closed it. Discard it if it is here, and learn from it."""
         for position, other in enumerate(self._connections):
             if other is connection:
+                self.learned_s = min(self.learned_s, now - self._since[position])
                 self._discard_at(position)
                 return
 

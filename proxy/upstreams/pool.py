@@ -45,7 +45,6 @@ class EndpointPool(Generic[ConnectionT]):
         "_idle",
         "_is_draining",
         "_limit",
-        "_now",
         "_reap_at",
         "_throughput",
         "_warm_at",
@@ -86,7 +85,6 @@ class EndpointPool(Generic[ConnectionT]):
         self.queue_timeouts = 0
 
         self._clock = clock
-        self._now = now  # of the last tick: exact enough for idle times, and free
         self._limit = numbers.max_in_flight  # 0 while draining
         self._is_draining = False
         self._idle: IdleStack[ConnectionT] = IdleStack(self._discard)
@@ -131,15 +129,25 @@ class EndpointPool(Generic[ConnectionT]):
             self._abandon(claim)
             raise
 
+    def is_risky(self, now: float) -> bool:
+        """The next idle connection has idled so long that the endpoint may be closing it: not for a request that must
+        not be sent twice."""
+        return self._idle.is_risky(now)
+
     def take_back(self, connection: ConnectionT, clean: bool) -> None:
         """The end of a lease; only `Lease.release` calls this. Who has waited longest gets the slot at once."""
-        if clean and self._claims.is_empty and self.in_use <= self._limit and self._idle.push(connection, self._now):
+        if (
+            clean
+            and self._claims.is_empty
+            and self.in_use <= self._limit
+            and self._idle.push(connection, self._clock())
+        ):
             self.in_use -= 1
             return
         # A queue, a broken connection, a full stack, a lower limit or a drain.
         self.in_use -= 1
         if clean:
-            self._idle.push_beyond(connection, self._now)
+            self._idle.push_beyond(connection, self._clock())
         else:
             self._discard(connection)
         self._serve_claims()
@@ -148,7 +156,6 @@ class EndpointPool(Generic[ConnectionT]):
 
     def tick(self, now: float) -> None:
         """End what has waited too long; close what has been idle or alive too long. Late by at most the tick."""
-        self._now = now
         if not self._claims.is_empty:
             self._expire_queued(now)
         if self._dialling:
@@ -258,6 +265,9 @@ class EndpointPool(Generic[ConnectionT]):
         elif not future.cancelled() and future.exception() is None:
             future.result().release(True)  # granted and abandoned in the same turn of the loop: it is unused
 
+    def _closed_idle(self, connection: ConnectionT) -> None:
+        self._idle.closed(connection, self._clock())
+
     def _discard(self, connection: ConnectionT) -> None:
         self.total -= 1
         connection.on_closed = None
@@ -291,7 +301,7 @@ class EndpointPool(Generic[ConnectionT]):
             self._not_connected(claim, outcome)
         else:
             self.connects += 1
-            outcome.on_closed = self._idle.remove
+            outcome.on_closed = self._closed_idle
             lease = Lease(self, outcome, False, claim.queue_s)
             if claim.future.done():
                 lease.release(True)  # for whoever comes next

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.http.forwarding import forwarding_lines, upstream_fields
-from proxy.upstreams.retry import may_retry
+from proxy.upstreams.retry import IDEMPOTENT, may_retry
 from proxy.wire.limits import HIGH_WATER_BYTES
 
 if TYPE_CHECKING:
@@ -63,11 +63,14 @@ async def _attempt(
     exchange: Exchange, route: Route, endpoint: Endpoint[Any], deadline_at: float, *, fresh: bool
 ) -> Response:
     now = monotonic()
-    lease = None if fresh else endpoint.pool.take_now(now)
+    pool = endpoint.pool
+    if exchange.request.method not in IDEMPOTENT and pool.is_risky(now):
+        fresh = True  # what is lost on its way must not be sent again
+    lease = None if fresh else pool.take_now(now)
     if lease is None:
         asked_at = now
         try:
-            lease = await endpoint.pool.lease(deadline_at, now, fresh=fresh)
+            lease = await pool.lease(deadline_at, now, fresh=fresh)
         except ProxyError as error:
             now = monotonic()
             exchange.queue_s += now - asked_at

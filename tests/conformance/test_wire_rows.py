@@ -356,7 +356,7 @@ async def test_endpoints_that_close_idle_connections_cost_no_get_and_double_no_p
     assert outcomes[b"GET", 200] == 2000, outcomes
     # what was on its way when the endpoint closed may have been executed, so it is not sent again (RFC 9110 §9.2.2)
     assert outcomes[b"POST", 200] + outcomes[b"POST", 502] == 2000, outcomes
-    assert outcomes[b"POST", 200] >= 1700, outcomes
+    assert outcomes[b"POST", 200] >= 1990, outcomes  # the endpoint's patience is learned
     assert max(count for key, count in executed.items() if key.startswith(b"POST")) == 1
     server.close()
 
