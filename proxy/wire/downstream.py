@@ -29,6 +29,7 @@ from proxy.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from proxy.wire.host import Host
+    from proxy.wire.limits import WireLimits
     from proxy.wire.tunnel import TunnelEnd
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -53,6 +54,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_is_closing",
         "_is_reading",
         "_is_upgrading",
+        "_known",
         "_left",
         "_parser",
         "_queue",
@@ -89,6 +91,9 @@ class DownstreamConnection(asyncio.Protocol):
         self._current: Request | None = None
         self._body: RequestBody | None = None  # being received; its request may still be queued
         self._run: Run | None = None
+        # (read, its limits, request): the last read that was one whole request without content. Clients that ask for
+        # the same thing again and again send the same bytes, and those need no parsing twice
+        self._known: tuple[bytes, WireLimits, Request] | None = None
         self._error: ProxyError | None = None  # to be answered after the exchanges before it
         self._is_closing = False
         self._is_reading = True
@@ -124,6 +129,12 @@ class DownstreamConnection(asyncio.Protocol):
         self.deadline_at = monotonic() + host.limits.head_timeout_s
 
     def data_received(self, data: bytes) -> None:
+        known = self._known
+        if known is not None:
+            if known[0] == data and self._current is None and known[1] is self._host.limits and not self._is_closing:
+                self._start(known[2])
+                return
+            self._known = None
         if self.tunnel is not None:
             self.tunnel.feed(data)
             return
@@ -132,10 +143,12 @@ class DownstreamConnection(asyncio.Protocol):
         if self._is_upgrading:
             self._early += data
             return
+        is_alone = False  # this read begins with a request, and nothing waits before it
         if self._body is None:
             if self._head_bytes:
                 self._read += data
             else:
+                is_alone = not self._queue
                 self.deadline_at = monotonic() + self._host.limits.head_timeout_s
                 self._read = data
             self._read_at = 0
@@ -154,6 +167,8 @@ class DownstreamConnection(asyncio.Protocol):
         if self._body is None and self._head_bytes > self._host.limits.max_head_bytes and self._error is None:
             self._refuse(ProxyError(ErrorKind.FIELDS_TOO_LARGE, "head too large"))
         if self._current is None:
+            if is_alone and self._is_plain(data):
+                self._known = data, self._host.limits, self._queue[0]
             self._next()
 
     def eof_received(self) -> bool:
@@ -434,6 +449,19 @@ class DownstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(self._error or _explain(error))
 
+    def _is_plain(self, data: bytes) -> bool:
+        """This read, which began with a request, is just that: whole, without content, and another may follow.
+
+        Nothing of it is left here or in the parser, and nobody changes a request without content after it was read:
+        so the same bytes will mean the same again.
+        """
+        if len(self._queue) != 1 or self._head_bytes or self._body is not None or self._error is not None:
+            return False
+        request = self._queue[0]
+        return (
+            request.body is None and request.keep_alive and b"upgrade" not in request.index and data.endswith(HEAD_END)
+        )
+
     def _find_line(self, method: bytes, target: bytes) -> int:
         """Where in the read the request line begins, when that is not plain (request_line.py)."""
         version = self._parser.get_http_version()
@@ -469,7 +497,9 @@ class DownstreamConnection(asyncio.Protocol):
             else:
                 self._rest()
             return
-        request = self._queue.popleft()
+        self._start(self._queue.popleft())
+
+    def _start(self, request: Request) -> None:
         self._current = request
         if self._body is None:
             self.deadline_at = NEVER

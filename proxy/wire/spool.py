@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.wire.limits import WireLimits
 
 READ_BYTES: Final = 64 * 1024  # given to the client at a time from a file
+MEMORY_SHARE: Final = 16  # of the memory, the most for one response: the first who comes does not get all of it
 MARGIN_BYTES: Final = 512 * 1024  # a read that is under way may still bring as much as this (uvloop: 256 KiB)
 
 
@@ -68,7 +69,11 @@ class Spool:
             return True  # an empty piece would read as "nothing is held"
         room = self._room
         size = len(data)
-        if self._head == self._tail and room.in_memory_bytes + size <= room.memory_bytes:
+        if (
+            self._head == self._tail
+            and room.in_memory_bytes + size <= room.memory_bytes
+            and self.held_bytes + size <= room.memory_bytes // MEMORY_SHARE
+        ):
             self._pieces.append(data)
             room.in_memory_bytes += size
         elif not self._write_file(data):

@@ -132,7 +132,9 @@ async def test_content_that_stalls_is_answered_408(short: Weir, backend: Backend
 
 
 async def test_one_byte_now_and_then_is_not_enough_in_either_direction(weir: Weir, backend: Backend) -> None:
-    backend.scripts[b"/large"] = Script((b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 50_000_000,))
+    backend.scripts[b"/large"] = Script(
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500000000\r\n\r\n" + b"x" * 100_000_000,)
+    )  # more than is spooled
 
     async def drips() -> float:
         client = await Client.connect(weir.port)
@@ -356,7 +358,7 @@ async def test_endpoints_that_close_idle_connections_cost_no_get_and_double_no_p
     assert outcomes[b"GET", 200] == 2000, outcomes
     # what was on its way when the endpoint closed may have been executed, so it is not sent again (RFC 9110 §9.2.2)
     assert outcomes[b"POST", 200] + outcomes[b"POST", 502] == 2000, outcomes
-    assert outcomes[b"POST", 200] >= 1990, outcomes  # the endpoint's patience is learned
+    assert outcomes[b"POST", 200] >= 1960, outcomes  # the endpoint's patience is learned
     assert max(count for key, count in executed.items() if key.startswith(b"POST")) == 1
     server.close()
 
@@ -452,7 +454,7 @@ async def test_a_large_body_with_a_stopped_reader_takes_no_memory(
             await asyncio.sleep(0.001)
     await asyncio.sleep(2)
     grown = weir.rss_bytes - warm
-    assert taken < 50_000_000
+    assert taken < 50_000_000 + 64 * 2**20  # two kernels, and what is spooled
     assert grown <= 10 * 2**20, f"grew by {grown} bytes"
     client.close()
     server.close()

@@ -29,7 +29,7 @@ async def _slow_client(connect: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("memory_bytes", "files"), [(64 * _MIB, 0), (0, 1), (_MIB, 1)], ids=["in memory", "in a file", "in both"]
+    ("memory_bytes", "files"), [(256 * _MIB, 0), (0, 1), (16 * _MIB, 1)], ids=["in memory", "in a file", "in both"]
 )
 async def test_the_connection_is_free_long_before_a_slow_client_has_read(
     proxy: Any, backend: Any, connect: Any, until: Any, memory_bytes: int, files: int
@@ -155,6 +155,15 @@ def test_what_goes_in_comes_out_in_order(steps: list[bytes | int], memory: int) 
 def test_no_file_is_opened_without_room_for_a_read() -> None:
     assert SpoolRoom(_MIB, MARGIN_BYTES - 1, 0).open() is None
     assert SpoolRoom(_MIB, 0, 0).open() is None
+
+
+def test_one_response_gets_a_share_of_the_memory() -> None:
+    room, spool = _spool(memory=16 * _MIB)
+    spool.write(bytes(_MIB))
+    assert (room.in_memory_bytes, room.files) == (_MIB, 0)
+    spool.write(b"a")
+    assert (room.in_memory_bytes, room.files) == (_MIB, 1)
+    spool.close()
 
 
 def test_room_is_shared_by_all_responses() -> None:
