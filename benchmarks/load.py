@@ -109,9 +109,10 @@ def _start(scenario: Scenario, port: int, seconds: int, core: int) -> subprocess
 def _command(scenario: Scenario, port: int, seconds: int) -> list[str]:
     url = f"http://127.0.0.1:{port}{scenario.path}"
     connections, upload = str(scenario.connections), str(scenario.upload_bytes)
+    kind = "varied" if scenario.is_varied else "alike"
     wrk = shutil.which("wrk")
     if wrk is None:
-        return [sys.executable, "-m", "benchmarks.load_client", url, connections, str(seconds), upload]
+        return [sys.executable, "-m", "benchmarks.load_client", url, connections, str(seconds), upload, kind]
     fields = [word for name, value in REQUEST_FIELDS.items() for word in ("-H", f"{name}: {value}")]
     timing = ["-d", f"{seconds}s", "--timeout", "10s"]
-    return [wrk, "-t1", "-c", connections, *timing, *fields, "-s", str(_SCRIPT), url, "--", upload]
+    return [wrk, "-t1", "-c", connections, *timing, *fields, "-s", str(_SCRIPT), url, "--", upload, kind]

@@ -1,7 +1,7 @@
-"""The load where wrk is not installed: `python -m benchmarks.load_client URL CONNECTIONS SECONDS UPLOAD_BYTES`.
+"""The load where wrk is not installed: `python -m benchmarks.load_client URL CONNECTIONS SECONDS UPLOAD_BYTES KIND`.
 
-It knows sized responses only, which is what the scenarios ask for. Several times slower than wrk: the proxies are
-then not at their limit, and only their processor time per request says something.
+The kind is `alike` or `varied`. It knows sized responses only, which is what the scenarios ask for. Several times
+slower than wrk: the proxies are then not at their limit, and only their processor time per request says something.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ class Tally:
 class Client(asyncio.Protocol):
     """One connection: sends, reads to the end of the content, sends again."""
 
-    def __init__(self, request: bytes, tally: Tally) -> None:
+    def __init__(self, request: bytes, tally: Tally, is_varied: bool) -> None:
         self._request = request
+        self._is_varied = is_varied
+        self._count = 0
         self._tally = tally
         self._transport: asyncio.Transport | None = None
         self._head = b""
@@ -71,7 +73,11 @@ class Client(asyncio.Protocol):
     def _send(self) -> None:
         assert self._transport is not None
         self._sent_at = time.perf_counter_ns()
-        self._transport.write(self._request)
+        request = self._request
+        if self._is_varied:
+            self._count += 1
+            request = request.replace(b"\r\n", b"\r\nX-Count: %d\r\n" % self._count, 1)
+        self._transport.write(request)
 
 
 def status_of(head: bytes) -> int:
@@ -98,7 +104,7 @@ def request_bytes(host: str, path: str, upload_bytes: int) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}{length}\r\n".encode() + b"x" * upload_bytes
 
 
-async def load(url: str, connections: int, seconds: float, upload_bytes: int) -> Tally:
+async def load(url: str, connections: int, seconds: float, upload_bytes: int, is_varied: bool = False) -> Tally:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = request_bytes(parts.netloc, parts.path, upload_bytes)
@@ -106,7 +112,7 @@ async def load(url: str, connections: int, seconds: float, upload_bytes: int) ->
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         try:
-            _, client = await loop.create_connection(lambda: Client(request, tally), host, port)
+            _, client = await loop.create_connection(lambda: Client(request, tally, is_varied), host, port)
         except OSError:
             tally.failed += 1
         else:
@@ -119,14 +125,14 @@ async def load(url: str, connections: int, seconds: float, upload_bytes: int) ->
     return tally
 
 
-def main(url: str, connections: int, seconds: float, upload_bytes: int) -> None:
+def main(url: str, connections: int, seconds: float, upload_bytes: int, kind: str) -> None:
     began_at = time.perf_counter()
     try:
         import uvloop
     except ImportError:
-        tally = asyncio.run(load(url, connections, seconds, upload_bytes))
+        tally = asyncio.run(load(url, connections, seconds, upload_bytes, kind == "varied"))
     else:
-        tally = uvloop.run(load(url, connections, seconds, upload_bytes))
+        tally = uvloop.run(load(url, connections, seconds, upload_bytes, kind == "varied"))
     ordered = sorted(tally.latencies)
     found = {
         "requests": len(ordered),
@@ -144,4 +150,4 @@ def main(url: str, connections: int, seconds: float, upload_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

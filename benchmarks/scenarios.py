@@ -25,6 +25,7 @@ class Scenario:
     connections: int = 64
     is_hit: bool = False  # the answer must say that it came from the cache
     needs_redis: bool = False  # counters in Redis instead of the peer's memory
+    is_varied: bool = False  # no request is like the one before: a field counts them
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -32,6 +33,8 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         Scenario("get", "proxied GET 1 KB", "/json"),
         Scenario("hit", "cache hit 1 KB", "/cached", is_hit=True),
+        Scenario("varied", "GET 1 KB, every request different", "/json", is_varied=True),
+        Scenario("varied-hit", "cache hit 1 KB, every request different", "/cached", is_hit=True, is_varied=True),
         Scenario("denied", "429", "/denied", status=429, content_bytes=None),
         Scenario("redis", "GET 1 KB, limits in Redis", "/json", needs_redis=True),
         # Few connections for the large ones: what is under way when the time is up is not counted, and is part of
