@@ -1,33 +1,78 @@
-"""A group of requests as one call of `decide.lua`, and its reply as verdicts. Pure bytes; nothing is sent here."""
+"""A group of questions as one call of `decide.lua`, and its reply as verdicts. Pure bytes; nothing is sent here.
+
+Most questions are requests that want a decision. The others, errands, are about one key of one policy; they go along in
+the order in which they came, so a correction is seen by every decision behind it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from proxy.core.clock import wall
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.scripts import DECIDE, DECIDE_SHA
+from proxy.limits.scripts import DECIDE, DECIDE_SHA, EPOCH_WALL, argument_now
 from proxy.limits.verdict import SHARED, Verdict
 
 
 class Asked(Protocol):
-    """What is asked of the store for one request."""
+    """What is asked of the store."""
 
     @property
     def policies(self) -> tuple[LimitPolicy, ...]: ...
     @property
     def keys(self) -> Sequence[bytes]: ...
     @property
-    def cost(self) -> int: ...
+    def member(self) -> bytes:
+        """Who holds the leases, if one of the policies is held; else empty. No spaces and no colons."""
+
+    @property
+    def word(self) -> bytes:
+        """Empty for a decision, else what the script is to do with the one key."""
 
 
 class Question(NamedTuple):
-    """The plain form of it."""
+    """The plain form of a request that wants a decision."""
 
     policies: tuple[LimitPolicy, ...]
     keys: Sequence[bytes]
-    cost: int
+    member: bytes = b""
+    word: bytes = b""
+
+
+class Errand(NamedTuple):
+    """Something else to do, with one key of one policy."""
+
+    policies: tuple[LimitPolicy, ...]
+    keys: tuple[bytes, ...]
+    word: bytes
+    member: bytes = b""
+
+
+def adjusting(policy: LimitPolicy, key: bytes, units: int, age_s: float) -> Errand:
+    """Charge units without asking, or give them back (below zero), for what was admitted `age_s` ago."""
+    return Errand((policy,), (key,), b"a:%d:%d" % (units, max(age_s, 0.0) * 1e6))
+
+
+def renewing(policy: LimitPolicy, key: bytes, member: bytes) -> Errand:
+    """Let a lease begin anew. Its verdict is denied if it had ended and there is no room to take it again."""
+    return Errand((policy,), (key,), b"e:" + member)
+
+
+def releasing(policy: LimitPolicy, key: bytes, member: bytes) -> Errand:
+    """End a lease; one that is not there makes no difference."""
+    return Errand((policy,), (key,), b"d:" + member)
+
+
+def peeking(policy: LimitPolicy, key: bytes) -> Errand:
+    """Its verdict is what a request would find: `remaining` does not count it."""
+    return Errand((policy,), (key,), b"p")
+
+
+def resetting(policy: LimitPolicy, key: bytes) -> Errand:
+    """Forget the key."""
+    return Errand((policy,), (key,), b"x")
 
 
 _BY_SHA: Final = b"$7\r\nEVALSHA\r\n$%d\r\n%b\r\n" % (len(DECIDE_SHA), DECIDE_SHA)
@@ -36,16 +81,21 @@ _BY_SOURCE: Final = b"$4\r\nEVAL\r\n$%d\r\n%b\r\n" % (len(DECIDE), DECIDE)
 
 def encode(group: Sequence[Asked], *, with_source: bool = False) -> bytes:
     """The whole command in RESP. Written out here because packing each argument again costs twice as much."""
-    shape = b""
+    words = []
     keys = []
     arguments = []
     for asked in group:
         policies = asked.policies
-        shape += b"%d %d " % (len(policies), asked.cost)
+        word = asked.word
+        if not word:
+            member = asked.member
+            word = b"%d:%b" % (len(policies), member) if member else b"%d" % len(policies)
+        words.append(word)
         for key in asked.keys:
             keys.append(b"$%d\r\n%b\r\n" % (len(key), key))
         for policy in policies:
-            arguments.append(policy.script_argument)
+            arguments.append(policy.script_argument or _with_boundaries(policy))
+    what = b" ".join(words)
     count = b"%d" % len(keys)
     head = b"*%d\r\n%b$%d\r\n%b\r\n" % (
         4 + 2 * len(keys),
@@ -53,56 +103,95 @@ def encode(group: Sequence[Asked], *, with_source: bool = False) -> bytes:
         len(count),
         count,
     )
-    return b"".join([head, *keys, b"$%d\r\n%b\r\n" % (len(shape), shape), *arguments])
+    return b"".join([head, *keys, b"$%d\r\n%b\r\n" % (len(what), what), *arguments])
 
 
-def verdicts(group: Sequence[Asked], reply: Sequence[int]) -> list[Verdict]:
-    """One verdict for each request of the group, from the script's flat reply."""
-    answers = []
+def verdicts(group: Sequence[Asked], reply: Sequence[int | None]) -> list[Verdict | None]:
+    """One verdict for each question of the group, from the script's flat reply; None where its numbers are None."""
+    answers: list[Verdict | None] = []
+    numbers: Any = reply
     at = 0
     for asked in group:
         policies = asked.policies
-        if len(policies) == 1:
-            answers.append(_single(policies, asked.keys[0], reply[at], reply[at + 1], reply[at + 2]))
+        remaining: Any = numbers[at]
+        if remaining is None:  # then so are the others
+            answers.append(None)
+            at += 3 * len(policies)
+        elif len(policies) == 1:
+            answers.append(_single(policies, asked.keys, remaining, numbers[at + 1], numbers[at + 2]))
             at += 3
         else:
             end = at + 3 * len(policies)
-            answers.append(_several(policies, asked.keys, reply[at:end]))
+            answers.append(_several(policies, asked.keys, numbers[at:end]))
             at = end
     return answers
 
 
 def _single(
-    policies: tuple[LimitPolicy, ...], key: bytes, remaining: int, reset_us: int, retry_after_us: int
+    policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], remaining: int, reset_us: int, passed: int
 ) -> Verdict:
-    if retry_after_us == 0:
-        return Verdict(policies, policies[0], key, remaining, reset_us * 1e-6, 0.0, (), SHARED)
-    retry_after_s = _seconds(retry_after_us)
-    return Verdict(policies, policies[0], key, remaining, reset_us * 1e-6, retry_after_s, policies, SHARED)
+    policy = policies[0]
+    if passed == 0:
+        return Verdict(policies, keys, policy, keys[0], remaining, reset_us * 1e-6, 0.0, (), SHARED)
+    if passed < -1:
+        delay_s = (-1 - passed) * 1e-6 if policy.is_enforced else 0.0
+        return Verdict(policies, keys, policy, keys[0], remaining, reset_us * 1e-6, 0.0, (), SHARED, (), delay_s)
+    if not policy.is_enforced:
+        return Verdict(policies, keys, policy, keys[0], remaining, reset_us * 1e-6, 0.0, (), SHARED, policies)
+    return Verdict(policies, keys, policy, keys[0], remaining, reset_us * 1e-6, _seconds(passed), policies, SHARED)
 
 
 def _several(policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], numbers: Sequence[int]) -> Verdict:
-    violated = []
-    tightest = 0
+    violated: list[LimitPolicy] = []
+    would_deny: list[LimitPolicy] = []
+    tightest = -1
     lowest = inf
-    longest_s = 0.0
+    longest_s = delay_s = 0.0
     for i, policy in enumerate(policies):
-        retry_after_us = numbers[3 * i + 2]
-        if retry_after_us != 0:
+        passed = numbers[3 * i + 2]
+        if not policy.is_enforced:
+            if passed > 0 or passed == -1:
+                would_deny.append(policy)
+        elif passed == 0 or passed < -1:
+            if numbers[3 * i] < lowest and not violated:
+                lowest = numbers[3 * i]
+                tightest = i
+            if passed:
+                delay_s = max(delay_s, (-1 - passed) * 1e-6)
+        else:
             violated.append(policy)
-            retry_after_s = _seconds(retry_after_us)
+            retry_after_s = _seconds(passed)
             if retry_after_s > longest_s:
                 longest_s = retry_after_s
                 tightest = i
-        elif not violated:
-            if numbers[3 * i] < lowest:
-                lowest = numbers[3 * i]
-                tightest = i
-    remaining, reset_us = numbers[3 * tightest], numbers[3 * tightest + 1]
+    if violated:
+        delay_s = 0.0
+    elif tightest < 0:  # none is enforced
+        tightest = min(range(len(policies)), key=lambda i: numbers[3 * i])
     return Verdict(
-        policies, policies[tightest], keys[tightest], remaining, reset_us * 1e-6, longest_s, tuple(violated), SHARED
+        policies,
+        keys,
+        policies[tightest],
+        keys[tightest],
+        numbers[3 * tightest],
+        numbers[3 * tightest + 1] * 1e-6,
+        longest_s,
+        tuple(violated),
+        SHARED,
+        tuple(would_deny),
+        delay_s,
     )
 
 
 def _seconds(retry_after_us: int) -> float:
     return inf if retry_after_us < 0 else retry_after_us * 1e-6
+
+
+def _with_boundaries(policy: LimitPolicy) -> bytes:
+    """The argument of a policy with windows of a calendar: which ends are next depends on the day.
+
+    The server's clock decides which of them it is, so ours may be a window ahead or behind.
+    """
+    assert policy.calendar is not None
+    ends = [end - EPOCH_WALL for end in policy.calendar.ends(wall())]
+    return argument_now(policy.algorithm, (*policy.numbers, *ends), policy.cost, policy.is_enforced)

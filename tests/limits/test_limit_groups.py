@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from hashlib import sha1
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from proxy.core.clock import monotonic
-from proxy.limits.group import Question, encode, verdicts
-from proxy.limits.policy import LimitPolicy, compile_limit
+from proxy.core.clock import monotonic, wall
+from proxy.limits.algorithms.calendar import Calendar
+from proxy.limits.group import (
+    Asked,
+    Question,
+    adjusting,
+    encode,
+    peeking,
+    releasing,
+    renewing,
+    resetting,
+    verdicts,
+)
+from proxy.limits.memory_store import MemoryStore
+from proxy.limits.policy import Kind, LimitPolicy, compile_limit
 from proxy.limits.redis_store import RedisStore
 from proxy.limits.scripts import DECIDE, DECIDE_SHA
 from proxy.limits.settings import LimiterSettings, LimitSettings
 
 
-def policy(name: str = "per-ip", **settings: Any) -> LimitPolicy:
-    return compile_limit(name, LimitSettings.model_validate({"rate": "1000/h", "by": "ip", **settings}), "test.yaml:1")
+def policy(name: str = "per-ip", **told: Any) -> LimitPolicy:
+    return compile_limit(name, LimitSettings.model_validate({"rate": "1000/h", "by": "ip", **told}), "test.yaml:1")
 
 
 @pytest.fixture
@@ -31,7 +46,7 @@ async def store(server: Any) -> AsyncIterator[RedisStore]:
 
 async def ask_at_once(store: RedisStore, count: int) -> list[Any]:
     limit = policy()
-    waiting = [store.decide((limit,), (limit.prefix + b"a",), 1, monotonic()) for _ in range(count)]
+    waiting = [store.decide((limit,), (limit.prefix + b"a",), monotonic()) for _ in range(count)]
     return [await verdict for verdict in waiting]  # type: ignore[misc]
 
 
@@ -71,38 +86,233 @@ async def test_a_busy_key_is_read_and_written_once_a_call(server: Any, store: Re
     assert (server.calls("get") - before[0], server.calls("set") - before[1]) == (1, 1)
 
 
-async def test_refusals_read_and_never_write(server: Any, store: RedisStore) -> None:
-    limit = policy(rate="1/h")
-    for _ in range(2):
-        await store.decide((limit,), (limit.prefix + b"a",), 1, monotonic())  # type: ignore[misc]
-    before = server.calls("set")
-    for _ in range(10):
-        await store.decide((limit,), (limit.prefix + b"a",), 1, monotonic())  # type: ignore[misc]
-    assert server.calls("set") == before
+class Direct:
+    """Groups sent as they are, without a store that may know better."""
+
+    def __init__(self, server: Any) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(server.path))
+        self._lines = self._socket.makefile("rb")
+
+    def ask(self, *group: Asked) -> list[Any]:
+        self._socket.sendall(encode(group, with_source=True))
+        count = self._lines.readline()
+        assert count.startswith(b"*"), count
+        reply = [int(self._lines.readline()[1:]) for _ in range(int(count[1:]))]
+        assert len(reply) == 3 * sum(len(asked.keys) for asked in group)
+        return verdicts(group, reply)
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
 
 
-@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding"])
+@pytest.fixture
+def direct(running_servers: Any) -> Iterator[Direct]:
+    running_servers["valkey"].admin.flushall()
+    opened = Direct(running_servers["valkey"])
+    yield opened
+    opened.close()
+
+
+ALGORITHMS = ["gcra", "fixed", "calendar", "sliding", "log", "inflight"]
+
+
+def any_policy(algorithm: str, name: str = "per-ip", count: int = 1000, **kind: Any) -> LimitPolicy:
+    settings: dict[str, Any] = {"algorithm": algorithm, "rate": f"{count}/h"}
+    if algorithm == "calendar":
+        settings = {"algorithm": "fixed", "rate": f"{count}/month", "time_zone": "Europe/Berlin"}
+    elif algorithm == "inflight":
+        settings = {"algorithm": "inflight", "limit": count, "lease": "1h"}
+    return compile_limit(name, LimitSettings.model_validate(settings), "test.yaml:1", Kind(**kind))
+
+
+def question(*policies: LimitPolicy, who: bytes = b"a", member: bytes = b"") -> Question:
+    return Question(policies, [limit.prefix + who for limit in policies], member)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_refusals_looks_and_needless_corrections_write_nothing(
+    running_servers: Any, direct: Direct, algorithm: str
+) -> None:
+    limit = any_policy(algorithm, count=1)
+    direct.ask(question(limit, member=b"r1"))
+    server = running_servers["valkey"]
+    key = limit.prefix + b"a"
+
+    def writes() -> list[int]:
+        return [server.calls(command) for command in ("set", "zadd", "zremrangebyscore", "pexpire")]
+
+    before = writes()
+    told = direct.ask(*[question(limit, member=b"r%d" % i) for i in range(2, 12)], peeking(limit, key))
+    assert all(verdict.denied for verdict in told)
+    if limit.is_held:
+        assert direct.ask(renewing(limit, key, b"r2"))[0].denied
+    direct.ask(adjusting(limit, limit.prefix + b"nobody", -1, 0.0), releasing(any_policy("inflight"), b"no", b"r"))
+    assert writes() == before
+
+
+def test_everything_in_a_call_happens_in_order(direct: Direct) -> None:
+    limit = policy(rate="3/h", algorithm="fixed")
+    held = any_policy("inflight", "held", 1)
+    key, held_key = limit.prefix + b"a", held.prefix + b"a"
+    told = direct.ask(
+        peeking(limit, key),
+        *[question(limit)] * 4,
+        adjusting(limit, key, -2, 0.0),
+        question(limit),
+        peeking(limit, key),
+        question(limit, held, member=b"r1"),
+        question(limit, held, member=b"r2"),
+        releasing(held, held_key, b"r1"),
+        peeking(held, held_key),
+        resetting(limit, key),
+        question(limit, held, member=b"r2"),
+        peeking(limit, key),
+        peeking(held, held_key),
+        resetting(held, held_key),
+        renewing(held, held_key, b"r2"),
+        renewing(held, held_key, b"r3"),
+    )
+    assert [(verdict.denied, verdict.remaining) for verdict in told] == [
+        (False, 3),
+        *[(False, 2), (False, 1), (False, 0), (True, 0)],
+        (False, 2),
+        (False, 1),
+        (False, 1),
+        (False, 0),
+        (True, 0),
+        (False, 1),
+        (False, 1),
+        (False, 3),
+        (False, 0),
+        (False, 2),
+        (True, 0),
+        (False, 1),
+        (False, 0),
+        (True, 0),
+    ]
+    assert told[9].violated == (limit, held)
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "ask", "ask", "adjust", "peek", "reset", "release", "renew"]),
+        st.lists(st.integers(0, 7), min_size=1, max_size=4, unique=True),
+        st.integers(-4, 4),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations=OPERATIONS)
+def test_one_call_decides_as_memory_does_one_after_the_other(
+    direct: Direct, running_servers: Any, operations: list[tuple[str, list[int], int]]
+) -> None:
+    """Also where limits are in shadow: which refuses, which would have, what remains, and what is charged."""
+    running_servers["valkey"].admin.flushall()
+    limits = [
+        any_policy(algorithm, f"p{i}", count=6, is_enforced=i % 4 != 3)
+        for i, algorithm in enumerate([*ALGORITHMS, "fixed", "inflight"])
+    ]
+    memory = MemoryStore(1000)
+    now = monotonic()
+    group: list[Asked] = []
+    expected: list[Any] = []
+    for at, (what, chosen, units) in enumerate(operations):
+        limit = limits[chosen[0]]
+        key = limit.prefix + b"a"
+        member = b"r%d" % at if what == "ask" else b"r%d" % max(at + units, 0)
+        if what == "ask":
+            policies = tuple([limits[i] for i in chosen])
+            group.append(question(*policies, member=member))
+            expected.append(memory.decide(policies, group[-1].keys, now, member))
+            continue
+        if what == "adjust":
+            group.append(adjusting(limit, key, units, 0.0))
+            memory.adjust(limit, key, units, now, now)
+        elif what == "reset":
+            group.append(resetting(limit, key))
+            memory.reset(limit, key)
+        elif what == "release" and limit.is_held:
+            group.append(releasing(limit, key, member))
+            memory.release(limit, key, member)
+        elif what == "renew" and limit.is_held:
+            group.append(renewing(limit, key, member))
+            memory.renew(limit, key, member, now)
+        else:
+            group.append(peeking(limit, key))
+        expected.append(memory.peek(limit, key, now))
+    for asked, verdict, found in zip(group, expected, direct.ask(*group), strict=True):
+        if asked.word[:1] not in b"p":  # what is told of an errand is not what a request would find
+            assert found.remaining == verdict.remaining
+            continue
+        assert (found.denied, found.violated, found.would_deny) == (
+            verdict.denied,
+            verdict.violated,
+            verdict.would_deny,
+        )
+        assert (found.remaining, found.policy) == (verdict.remaining, verdict.policy)
+        assert found.reset_s == pytest.approx(verdict.reset_s, abs=300.0)  # of an hour: the clocks differ, and buckets
+
+
+class AnHour(Calendar):
+    """Windows of a thousand seconds, one of which ends three seconds after the test began."""
+
+    __slots__ = ("_began_at",)
+
+    def __init__(self, began_at: float) -> None:
+        super().__init__("hour", "UTC")
+        self._began_at = began_at
+
+    def ends(self, wall: float) -> tuple[float, ...]:
+        first = self._began_at + 3.0 + (wall - self._began_at - 3.0) // 1000.0 * 1000.0
+        return tuple([first + i * 1000.0 for i in range(4)])
+
+
+@pytest.mark.parametrize("first_skew_s", [0.0, 5.0, -5.0, 900.0])
+def test_whose_clock_is_off_shares_the_window_that_the_server_has_open(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch, first_skew_s: float
+) -> None:
+    limit = any_policy("calendar", count=10)
+    limit.calendar = AnHour(wall())
+    told = []
+    for skew_s in (first_skew_s, 5.0, -5.0, 0.0):
+        monkeypatch.setattr("proxy.limits.group.wall", lambda skew_s=skew_s: wall() + skew_s)
+        told += direct.ask(*[question(limit)] * 4)
+    assert [verdict.denied for verdict in told] == [False] * 10 + [True] * 6
+    assert all(0.0 < verdict.reset_s <= 3.0 for verdict in told)
+
+
+def test_the_script_is_portable() -> None:
+    for word in (b"unpack", b"maxn", b"cjson", b"cmsgpack", b"struct.", b"bit.", b"replicate", b"goto"):
+        assert word not in DECIDE
+
+
+@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
 async def test_every_key_expires_when_it_is_full_again(server: Any, store: RedisStore, algorithm: str) -> None:
     limit = policy(rate="2/10s", algorithm=algorithm)
-    verdict = await store.decide((limit,), (limit.prefix + b"a",), 1, monotonic())  # type: ignore[misc]
+    verdict = await store.decide((limit,), (limit.prefix + b"a",), monotonic())  # type: ignore[misc]
     left_s = server.admin.pttl(limit.prefix + b"a") / 1000
     assert verdict.reset_s - 1.0 < left_s <= verdict.reset_s + 0.01
 
 
 def test_a_group_is_one_command_with_every_key_among_the_keys() -> None:
     one, two = policy("one"), policy("two", algorithm="fixed")
-    command = encode([Question((one,), (b"k1",), 1), Question((one, two), (b"k1", b"k2"), 3)])
+    command = encode([Question((one,), (b"k1",)), Question((one, two), (b"k1", b"k2"))])
     parts = command.split(b"\r\n")
     assert parts[0] == b"*10"
     assert parts[2::2] == [
-        *(b"EVALSHA", DECIDE_SHA, b"3", b"k1", b"k1", b"k2", b"1 1 2 3 "),
-        *(b"gcra 3.6 3600.0 3600.028125", b"gcra 3.6 3600.0 3600.028125", b"fixed 1000 3600.0"),
+        *(b"EVALSHA", DECIDE_SHA, b"3", b"k1", b"k1", b"k2", b"1 2"),
+        *(b"gcra 1 1 3.6 3600.0 3600.028125 0.0", b"gcra 1 1 3.6 3600.0 3600.028125 0.0", b"fixed 1 1 1000 3600.0"),
     ]
     assert all(int(length[1:]) == len(part) for length, part in zip(parts[1::2], parts[2::2], strict=False))
 
 
 def test_the_source_goes_along_only_when_it_was_asked_for() -> None:
-    asked = [Question((policy(),), (b"k",), 1)]
+    asked = [Question((policy(),), (b"k",))]
     assert DECIDE in encode(asked, with_source=True)
     assert DECIDE not in encode(asked)
     assert sha1(DECIDE).hexdigest().encode() == DECIDE_SHA
@@ -111,10 +321,10 @@ def test_the_source_goes_along_only_when_it_was_asked_for() -> None:
 def test_a_flat_reply_becomes_a_verdict_for_each_request() -> None:
     one, two = policy("one", rate="10/h"), policy("two", rate="100/h")
     group = [
-        Question((one,), (b"a",), 1),
-        Question((one, two), (b"a", b"b"), 1),
-        Question((one, two), (b"a", b"b"), 1),
-        Question((two,), (b"b",), 1),
+        Question((one,), (b"a",)),
+        Question((one, two), (b"a", b"b")),
+        Question((one, two), (b"a", b"b")),
+        Question((two,), (b"b",)),
     ]
     reply = [9, 360_000_000, 0, 8, 1_000_000, 0, 5, 2_000_000, 0, 0, 5_000_000, 5_000_000, 49, 1, 0, 0, 7, -1]
     answers = verdicts(group, reply)
@@ -125,3 +335,28 @@ def test_a_flat_reply_becomes_a_verdict_for_each_request() -> None:
         "<Verdict denied for infs by two (shared)>",
     ]
     assert [answer.reset_s for answer in answers] == pytest.approx([360.0, 2.0, 5.0, 7e-6])
+
+
+def test_where_a_part_of_the_store_did_not_answer_there_is_no_verdict() -> None:
+    one, two = policy("one"), policy("two")
+    group = [Question((one,), (b"a",)), Question((one, two), (b"a", b"b")), Question((two,), (b"b",))]
+    answers = verdicts(group, [None] * 3 + [None] * 6 + [5, 1, 0])
+    assert [answer and answer.remaining for answer in answers] == [None, None, 5]
+
+
+def test_a_wait_is_told_apart_from_a_refusal() -> None:
+    one, two = policy("one"), any_policy("gcra", "two", is_enforced=False)
+    group = [
+        *[Question((one,), (b"a",))] * 3,
+        *[Question((two,), (b"b",))] * 3,
+        *[Question((one, two), (b"a", b"b"))] * 3,
+    ]
+    numbers = [(0, 1, -1), (0, 1, -2), (0, 1, -250_001)]
+    pairs = [((0, 1, -250_001), (0, 1, -2)), ((1, 1, 0), (0, 1, -1)), ((0, 1, 5), (0, 1, -2))]
+    flat = [number for each in (*numbers, *numbers, *[line for pair in pairs for line in pair]) for number in each]
+    answers = verdicts(group, flat)
+    assert [(answer.denied, answer.delay_s, answer.would_deny) for answer in answers if answer] == [
+        *[(True, 0.0, ()), (False, 1e-6, ()), (False, pytest.approx(0.25), ())],
+        *[(False, 0.0, (two,)), (False, 0.0, ()), (False, 0.0, ())],
+        *[(False, pytest.approx(0.25), ()), (False, 0.0, (two,)), (True, 0.0, ())],
+    ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.limits.algorithms import ALGORITHMS
+from proxy.limits.algorithms import ALGORITHMS, gcra
 from proxy.limits.algorithms.sliding import BUCKETS
 
 PERIOD_S = 16.0
@@ -27,7 +27,7 @@ class Key:
 
     def __init__(self, algorithm: str, count: int, burst: int | None = None) -> None:
         self._kind = ALGORITHMS[algorithm]
-        self.numbers = self._kind.numbers(count, PERIOD_S, burst or count)
+        self.numbers: Any = self._kind.numbers(count, PERIOD_S, burst or count)
         self.state: Any = None
         self.log: Log = []
 
@@ -66,6 +66,60 @@ def test_gcra_never_admits_more_than_burst_plus_rate_in_a_trailing_window(
     for now, cost in instants(requests):
         key.ask(now, cost)
     assert trailing_maximum(key.log, PERIOD_S) <= burst + count
+
+
+@given(requests=REQUESTS, count=st.integers(1, 40))
+def test_gcra_with_a_strict_burst_never_admits_more_than_its_count_in_a_trailing_window(
+    requests: list[tuple[int, int]], count: int
+) -> None:
+    key = Key("gcra", count)
+    key.numbers = gcra.strict_numbers(count, PERIOD_S)
+    for now, _ in instants(requests):
+        key.ask(now)
+    assert trailing_maximum(key.log, PERIOD_S) <= count
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 19, 60, 1000])
+def test_a_strict_burst_admits_nearly_its_count_to_who_asks_all_the_time(count: int) -> None:
+    key = Key("gcra", count)
+    key.numbers = gcra.strict_numbers(count, PERIOD_S)
+    step_s = PERIOD_S / count / 16
+    for i in range(32 * count):
+        key.ask(1000.0 + i * step_s)
+    assert 0.45 * count <= trailing_maximum(key.log, PERIOD_S) <= count
+
+
+@given(
+    requests=REQUESTS, count=st.integers(3, 20), burst=st.integers(3, 30), delay_s=st.sampled_from([0.25, 2.0, 20.0])
+)
+def test_with_a_delay_budget_what_leaves_after_its_wait_keeps_the_bound(
+    requests: list[tuple[int, int]], count: int, burst: int, delay_s: float
+) -> None:
+    key = Key("gcra", count, burst)
+    key.numbers = gcra.numbers(count, PERIOD_S, burst, delay_s)
+    left: Log = []
+    for now, cost in instants(requests):
+        allowed, _, _, wait_s = key.ask(now, cost)
+        if allowed:
+            assert 0.0 <= wait_s <= delay_s
+            left.append((now + wait_s, cost))
+    assert [at for at, _ in left] == sorted(at for at, _ in left)
+    assert trailing_maximum(left, PERIOD_S) <= burst + count
+
+
+@given(requests=REQUESTS, count=st.integers(3, 20))
+def test_a_delay_budget_refuses_only_what_would_have_to_wait_longer(
+    requests: list[tuple[int, int]], count: int
+) -> None:
+    key = Key("gcra", count)
+    delay_s = 2.0
+    key.numbers = gcra.numbers(count, PERIOD_S, count, delay_s)
+    strict = gcra.numbers(count, PERIOD_S, count)
+    for now, cost in instants(requests):
+        without = gcra.step(key.state, now, strict, cost)
+        allowed, _, _, wait_s = key.ask(now, cost)
+        assert allowed == (without[4] <= delay_s)
+        assert wait_s == (without[4] if allowed else without[4] - delay_s)
 
 
 @given(requests=REQUESTS, count=st.integers(3, 20))
@@ -128,7 +182,7 @@ def test_fixed_counts_each_of_its_windows_exactly(requests: list[tuple[int, int]
         used += cost if allowed else 0
 
 
-@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding"])
+@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
 @given(requests=REQUESTS, count=st.integers(3, 20))
 def test_what_it_says_remains_is_what_passes_and_no_more(
     algorithm: str, requests: list[tuple[int, int]], count: int
@@ -140,7 +194,7 @@ def test_what_it_says_remains_is_what_passes_and_no_more(
         assert [twin.ask(now)[0] for _ in range(remaining + 1)] == [True] * remaining + [False]
 
 
-@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding"])
+@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
 @given(requests=REQUESTS, count=st.integers(3, 20))
 def test_waiting_as_long_as_it_says_helps_and_waiting_less_does_not(
     algorithm: str, requests: list[tuple[int, int]], count: int
@@ -156,7 +210,7 @@ def test_waiting_as_long_as_it_says_helps_and_waiting_less_does_not(
                 assert not key.copy().ask(now + retry_after_s - slack_s, cost)[0]
 
 
-@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding"])
+@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
 @given(requests=REQUESTS, count=st.integers(3, 20))
 def test_at_the_reset_all_is_there_again_or_one_unit_if_nothing_was(
     algorithm: str, requests: list[tuple[int, int]], count: int
@@ -167,7 +221,7 @@ def test_at_the_reset_all_is_there_again_or_one_unit_if_nothing_was(
         assert key.copy().ask(now + reset_s, count if remaining else 1)[0]
 
 
-@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding"])
+@pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
 @given(requests=REQUESTS, count=st.integers(3, 20))
 def test_a_state_that_is_full_again_is_no_different_from_none(
     algorithm: str, requests: list[tuple[int, int]], count: int
@@ -181,6 +235,32 @@ def test_a_state_that_is_full_again_is_no_different_from_none(
         before = full_at - TICK_S
         if before > now:
             assert kind.step(key.state, before, key.numbers, 0)[3] > 0.0
+
+
+@given(requests=REQUESTS, count=st.integers(3, 20))
+def test_log_admits_exactly_what_fits_into_the_trailing_window(requests: list[tuple[int, int]], count: int) -> None:
+    key = Key("log", count)
+    for now, cost in instants(requests):
+        inside = sum(spent for at, spent in key.log if at > now - PERIOD_S)
+        allowed, *_ = key.ask(now, cost)
+        assert allowed == (inside + cost <= count)
+    assert trailing_maximum(key.log, PERIOD_S) <= count
+
+
+@given(requests=REQUESTS, count=st.integers(3, 20), first_end=st.integers(0, 1024))
+def test_calendar_windows_admit_exactly_their_quota_each(
+    requests: list[tuple[int, int]], count: int, first_end: int
+) -> None:
+    ends = [1000.0 + first_end * TICK_S + i * PERIOD_S for i in range(-1, 300)]
+    key = Key("calendar", count)
+    key.numbers = (count, PERIOD_S, *ends)
+    for now, cost in instants(requests):
+        end = min(at for at in ends if at > now)
+        inside = sum(spent for at, spent in key.log if at >= end - PERIOD_S)
+        allowed, _, reset_s, _ = key.ask(now, cost)
+        assert allowed == (inside + cost <= count)
+        assert reset_s == (end - now if inside or allowed else 0.0)
+    assert trailing_maximum(key.log, PERIOD_S) <= 2 * count
 
 
 def test_a_whole_burst_passes_although_its_interval_is_no_exact_float() -> None:

@@ -44,7 +44,7 @@ def step(state: State | None, now: float, numbers: Numbers, cost: int) -> tuple[
     new_total = total + cost
     if new_total > quota:
         return _refuse(newest_at, units, total, older, now, numbers, cost)
-    if end_at > newest_at:
+    if end_at > newest_at and cost:
         older = (*older, (newest_at, units))
         newest_at, units = end_at, cost
     else:
@@ -53,6 +53,39 @@ def step(state: State | None, now: float, numbers: Numbers, cost: int) -> tuple[
     # the last bucket gives the whole quota back, the first one the first units
     back_at = newest_at if remaining or not older else older[0][0]
     return True, (newest_at, units, new_total, older), remaining, back_at + window_s - now if new_total else 0.0, 0.0
+
+
+def adjust(state: State | None, now: float, numbers: Numbers, units: int, age_s: float) -> State | None:
+    """Units charged unasked, into the bucket of `now`, or given back if their bucket has not left the window.
+
+    The units that are given back are those of the bucket that `age_s` ago falls into, then older ones, and only then
+    newer ones.
+    """
+    quota, window_s, width_s = numbers
+    buckets: list[Bucket] = []
+    if state is not None:
+        buckets = [bucket for bucket in (*state[3], state[:2]) if bucket[0] > now - window_s]
+    total = sum([count for _, count in buckets])
+    if units > 0:
+        end_at = (floor(now / width_s) + 1) * width_s
+        units = max(min(units, quota - total), 0)
+        if buckets and buckets[-1][0] >= end_at:
+            buckets[-1] = (buckets[-1][0], buckets[-1][1] + units)
+        else:
+            buckets.append((end_at, units))
+    else:
+        own_at = (floor((now - age_s) / width_s) + 1) * width_s
+        if own_at <= now - window_s:
+            units = 0
+        older = [at for at, bucket in enumerate(buckets) if bucket[0] <= own_at]
+        for at in (*reversed(older), *range(len(older), len(buckets))):
+            back = min(buckets[at][1], -units)
+            buckets[at] = (buckets[at][0], buckets[at][1] - back)
+            units += back
+    buckets = [bucket for bucket in buckets if bucket[1]]
+    if not buckets:
+        return None
+    return *buckets[-1], sum([count for _, count in buckets]), tuple(buckets[:-1])
 
 
 def full_at(state: State, numbers: Numbers) -> float:

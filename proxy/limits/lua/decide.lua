@@ -1,14 +1,26 @@
--- Decides many requests, each with one or more limits, in one call. Stands behind gcra.lua, fixed.lua and sliding.lua.
+-- Decides many requests, each with one or more limits, and corrects what earlier ones were charged, all in one call. The
+-- algorithms stand before this text.
 --
--- KEYS: one for each limit of each request, in order.
--- ARGV[1]: a pair for each request, "limits cost", all joined by spaces.
--- ARGV[i + 1]: for KEYS[i], "algorithm number number ...".
--- Reply: three integers for each limit: remaining units, reset in us, retry after in us (0 passed, -1 never will).
+-- KEYS: one for each limit of each request, and one for each correction, in order.
+-- ARGV[1]: what to do, words joined by spaces:
+--   3            decide a request of three limits
+--   3:member     the same; `member` is who holds the leases of those that are in-flight limits
+--   a:units:us   adjust by that many units what was admitted that many microseconds ago (the rest have one limit each)
+--   e:member     extend a lease
+--   d:member     drop a lease
+--   p            peek: what would a request find?
+--   x            reset: the key has everything again
+-- ARGV[i + 1]: for KEYS[i], "algorithm cost enforced number number ...".
+-- Reply: three integers for each key: remaining units, reset in us, and whether it passed: 0 yes, n > 0 no, but after n us,
+-- -1 no, never, n < -1 yes, and it must wait -1 - n us before it goes on.
 --
--- A request is charged on all of its limits or on none. Later requests of the call see what earlier ones were charged.
--- A refused request writes nothing. The clock is the server's: clients whose clocks differ share one truth.
+-- A request is charged on all of its limits or, if one that is enforced refuses, on none. One that is not enforced is
+-- charged if it passed itself and the request did. Later words of the call see what earlier ones did. A refused request
+-- writes nothing. The clock is the server's: clients whose clocks differ share one truth.
 
-local algorithms = { gcra = gcra, fixed = fixed, sliding = sliding }
+local algorithms = {
+  gcra = gcra, fixed = fixed, calendar = calendar, sliding = sliding, log = log, inflight = inflight,
+}
 
 -- Seconds since 2025: as a double it resolves 0.01 us, which seconds since 1970 do not.
 local time = redis.call('TIME')
@@ -19,63 +31,144 @@ local policies = {}
 local function policy_of(text)
   local policy = policies[text]
   if not policy then
-    policy = { numbers = {} }
-    for word in string.gmatch(text, '%S+') do
-      if policy.algorithm then
-        policy.numbers[#policy.numbers + 1] = tonumber(word)
-      else
-        policy.algorithm = algorithms[word]
-      end
+    local name, cost, enforced, rest = string.match(text, '^(%S+) (%S+) (%S+) ?(.*)$')
+    local algorithm, numbers = algorithms[name], {}
+    for word in string.gmatch(rest, '%S+') do
+      numbers[#numbers + 1] = tonumber(word)
     end
+    policy = {
+      algorithm = algorithm, step = algorithm.step, cost = tonumber(cost), enforced = enforced == '1', numbers = numbers,
+      held = algorithm.acquire ~= nil,
+    }
     policies[text] = policy
   end
   return policy
 end
 
--- So does a busy key: it is fetched once and written once.
+-- So does a busy key: it is fetched once and written once. (Leases are written as they come.)
 local states, written_by = {}, {}
 local function state_of(key, policy)
   local state = states[key]
   if state == nil then
-    local text = redis.call('GET', key)
-    state = text and policy.algorithm.read(text) or false
+    if policy.held then
+      state = inflight.load(key, now)
+    else
+      local text = redis.call('GET', key)
+      state = text and policy.algorithm.read(text) or false
+    end
     states[key] = state
   end
   return state
 end
 
 local reply = {}
-local first = 1
-for limits, cost in string.gmatch(ARGV[1], '(%d+) (%d+)') do
-  local last = first + tonumber(limits) - 1
-  cost = tonumber(cost)
-  local passed, new_states = true, {}
-  for i = first, last do
-    local policy = policy_of(ARGV[i + 1])
-    local allowed, state, remaining, reset, retry_after =
-      policy.algorithm.step(state_of(KEYS[i], policy), now, policy.numbers, cost)
-    new_states[i] = state
-    reply[3 * i - 2] = remaining
-    reply[3 * i - 1] = math.ceil(reset * 1000000)
-    if allowed then
-      reply[3 * i] = 0
-    else
-      passed = false
-      reply[3 * i] = retry_after == math.huge and -1 or math.max(math.ceil(retry_after * 1000000), 1)
-    end
-  end
+local function answer(i, remaining, reset, passed, wait)
+  reply[3 * i - 2] = remaining
+  reply[3 * i - 1] = math.ceil(reset * 1000000)
   if passed then
-    for i = first, last do
-      states[KEYS[i]] = new_states[i]
-      written_by[KEYS[i]] = policy_of(ARGV[i + 1])
+    reply[3 * i] = wait > 0 and -1 - math.max(math.ceil(wait * 1000000), 1) or 0
+  else
+    reply[3 * i] = wait == math.huge and -1 or math.max(math.ceil(wait * 1000000), 1)
+  end
+end
+
+local new_states = {}
+local function decide(first, last, member)
+  local all_passed = true
+  for i = first, last do
+    local key = KEYS[i]
+    local policy = policy_of(ARGV[i + 1])
+    local state = states[key]
+    if state == nil then
+      state = state_of(key, policy)
+    end
+    local passed, new_state, remaining, reset, wait = policy.step(state, now, policy.numbers, policy.cost)
+    new_states[i] = passed and new_state
+    answer(i, remaining, reset, passed, wait)
+    if not passed and policy.enforced then
+      all_passed = false
     end
   end
-  first = last + 1
+  if all_passed then
+    for i = first, last do
+      local state = new_states[i]
+      if state then
+        local policy = policy_of(ARGV[i + 1])
+        if policy.held then
+          inflight.acquire(state, member, now, policy.numbers)
+        else
+          states[KEYS[i]] = state
+          written_by[KEYS[i]] = policy
+        end
+      end
+    end
+  end
+end
+
+local others = {}
+
+function others.a(i, policy, state, text)
+  local units, age = string.match(text, '^(%S+):(%S+)$')
+  if not policy.held then
+    state = policy.algorithm.adjust(state, now, policy.numbers, tonumber(units), tonumber(age) / 1000000)
+    states[KEYS[i]] = state
+    written_by[KEYS[i]] = policy
+  end
+  return true, 0
+end
+
+function others.e(i, policy, state, member)
+  if inflight.renew(state, member, now, policy.numbers) then
+    return true, 0
+  end
+  local _, _, _, _, wait = inflight.step(state, now, policy.numbers, 1)
+  return false, wait
+end
+
+function others.d(i, policy, state, member)
+  inflight.release(state, member, now)
+  return true, 0
+end
+
+function others.p(i, policy, state)
+  local passed, _, _, _, wait = policy.step(state, now, policy.numbers, policy.cost)
+  return passed, wait
+end
+
+function others.x(i, policy)
+  redis.call('DEL', KEYS[i])
+  states[KEYS[i]] = nil
+  written_by[KEYS[i]] = nil
+  return true, 0
+end
+
+local first = 1
+for word in string.gmatch(ARGV[1], '%S+') do
+  local limits = tonumber(word)
+  local kind, text
+  if not limits then
+    kind, text = string.match(word, '^(%w+):?(.*)$')
+    limits = tonumber(kind)
+  end
+  if limits then
+    decide(first, first + limits - 1, text)
+    first = first + limits
+  else
+    local policy = policy_of(ARGV[first + 1])
+    local passed, wait = others[kind](first, policy, state_of(KEYS[first], policy), text)
+    local _, _, remaining, reset = policy.step(state_of(KEYS[first], policy), now, policy.numbers, 0)
+    answer(first, remaining, reset, passed, wait)
+    first = first + 1
+  end
 end
 
 for key, policy in pairs(written_by) do
   local state = states[key]
-  local full_in_ms = math.ceil((policy.algorithm.full_at(state, policy.numbers) - now) * 1000)
-  redis.call('SET', key, policy.algorithm.write(state), 'PX', string.format('%.0f', full_in_ms + 1))
+  if state then
+    local full_in_ms = math.ceil((policy.algorithm.full_at(state, policy.numbers) - now) * 1000)
+    redis.call('SET', key, policy.algorithm.write(state), 'PX', string.format('%.0f', full_in_ms + 1))
+  else
+    redis.call('DEL', key)
+  end
 end
 return reply

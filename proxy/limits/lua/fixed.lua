@@ -31,3 +31,57 @@ function fixed.step(state, now, numbers, cost)
   end
   return false, state, math.max(quota - used, 0), used > 0 and reset or 0, cost <= quota and reset or math.huge
 end
+
+local grain = 0.000002
+
+local function adjust_open(state, begins_at, now, quota, units, age)
+  local end_at, used = state[1], state[2]
+  if units > 0 then
+    return { end_at, math.max(used, math.min(used + units, quota)) }
+  end
+  if now - age < begins_at - grain then
+    return state
+  end
+  return used + units > 0 and { end_at, used + units } or false
+end
+
+function fixed.adjust(state, now, numbers, units, age)
+  local quota, window = numbers[1], numbers[2]
+  if not state or state[1] <= now then
+    return units > 0 and { now + window, math.min(units, quota) } or false
+  end
+  return adjust_open(state, state[1] - window, now, quota, units, age)
+end
+
+-- The same with windows of a calendar. numbers: quota, window_s, instants at which windows end, ascending.
+local calendar = { read = fixed.read, write = fixed.write, full_at = fixed.full_at }
+
+local function end_after(now, numbers)
+  for i = 3, #numbers do
+    if numbers[i] > now then
+      return numbers[i]
+    end
+  end
+  return now + numbers[2]
+end
+
+function calendar.step(state, now, numbers, cost)
+  if not state or state[1] <= now then
+    state = { end_after(now, numbers), 0 }
+  end
+  return fixed.step(state, now, numbers, cost)
+end
+
+function calendar.adjust(state, now, numbers, units, age)
+  local quota = numbers[1]
+  if not state or state[1] <= now then
+    return units > 0 and { end_after(now, numbers), math.min(units, quota) } or false
+  end
+  local begins_at
+  for i = 3, #numbers do
+    if numbers[i] < state[1] - grain then
+      begins_at = numbers[i]
+    end
+  end
+  return adjust_open(state, begins_at or state[1] - numbers[2], now, quota, units, age)
+end

@@ -13,31 +13,49 @@ function gcra.full_at(tat)
   return tat
 end
 
--- numbers: interval_s, capacity_s, tolerance_s
+-- numbers: interval_s, capacity_s, tolerance_s, delay_s
 function gcra.step(state, now, numbers, cost)
-  local interval, capacity, tolerance = numbers[1], numbers[2], numbers[3]
+  local interval, capacity, tolerance, delay = numbers[1], numbers[2], numbers[3], numbers[4]
   local tat = state
   if not tat or tat < now then
     tat = now
   end
   local new_tat = tat + cost * interval
-  local spare = tolerance - (new_tat - now)
+  local full_in = new_tat - now
+  local spare = tolerance - full_in
   if spare >= 0 then
     local remaining = math.floor(spare / interval)
-    local full_in = new_tat - now
     if remaining == 0 then
       return true, new_tat, 0, full_in + interval - capacity, 0
     end
     return true, new_tat, remaining, full_in, 0
   end
-  local full_in = tat - now
+  full_in = tat - now
   local remaining = math.floor((tolerance - full_in) / interval)
-  local retry_after = math.huge
+  local wait = math.huge
   if cost * interval <= tolerance then
-    retry_after = new_tat - now - capacity
+    wait = new_tat - now - capacity
+  end
+  if delay > 0 and wait <= delay + tolerance - capacity then
+    return true, new_tat, 0, new_tat - now + interval - capacity, wait
   end
   if remaining > 0 then
-    return false, tat, remaining, full_in, retry_after
+    return false, tat, remaining, full_in, wait - delay
   end
-  return false, tat, 0, full_in + interval - capacity, retry_after
+  return false, tat, 0, full_in + interval - capacity, wait - delay
+end
+
+function gcra.adjust(state, now, numbers, units, age)
+  local interval, capacity, delay = numbers[1], numbers[2], numbers[4]
+  local tat = state
+  if not tat or tat < now then
+    tat = now
+  end
+  local new_tat
+  if units > 0 then
+    new_tat = math.min(tat + units * interval, math.max(tat, now + capacity))
+  else
+    new_tat = tat - math.max(math.min(-units * interval, capacity + delay - age), 0)
+  end
+  return new_tat > now and new_tat or false
 end
