@@ -8,33 +8,47 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from proxy.core.clock import monotonic
+from proxy.limits.parts import Parts
 from proxy.limits.policy import LimitPolicy
 from proxy.limits.verdict import Verdict
 
 _GRACE_S: Final = 0.001  # the last part of a wait, in which a reply that is here already gets read
-_GRAIN_S: Final = 0.0005  # a loop may fire a timer this much early
+GRAIN_S: Final = 0.001  # timers are this coarse: waits that end so close to each other end together
+# A wait has two timers, each up to a grain late, and perhaps another wait's just ahead of it: it ends that much sooner
+_EARLY_S: Final = 0.003
+_EARLY_SHARE: Final = 0.125  # but no more than this part of the patience
+
+
+def longest_wait_s(patience_s: float) -> float:
+    """After that a request stops waiting, so that it has its verdict when its patience is over."""
+    return patience_s - min(_EARLY_S, patience_s * _EARLY_SHARE)
 
 
 class Ticket:
     """One request that waits. Its future may be cancelled from outside: then the client left."""
 
-    __slots__ = ("asked_at", "cost", "future", "keys", "policies")
+    __slots__ = ("asked_at", "future", "is_sent", "keys", "member", "parts", "policies")
+
+    word: ClassVar[bytes] = b""  # it wants a decision
 
     def __init__(
         self,
         policies: tuple[LimitPolicy, ...],
         keys: Sequence[bytes],
-        cost: int,
         asked_at: float,
+        member: bytes,
+        parts: Parts | None,
         future: asyncio.Future[Verdict],
     ) -> None:
         self.policies = policies
         self.keys = keys
-        self.cost = cost
         self.asked_at = asked_at
+        self.member = member
+        self.parts = parts  # of a request that is decided here for some of its limits; `policies` are the others
+        self.is_sent = False  # it may have been charged
         self.future = future
 
 
@@ -56,13 +70,18 @@ class WaitingLine:
         return bool(self._queue)
 
     def add(
-        self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], cost: int, now: float
+        self,
+        policies: tuple[LimitPolicy, ...],
+        keys: Sequence[bytes],
+        now: float,
+        member: bytes = b"",
+        parts: Parts | None = None,
     ) -> asyncio.Future[Verdict]:
         """Stand in line. The future gets a verdict, or is cancelled by who waits for it; it never gets an exception."""
         future: asyncio.Future[Verdict] = self._loop.create_future()
-        self._queue.append(Ticket(policies, keys, cost, now, future))
+        self._queue.append(Ticket(policies, keys, now, member, parts, future))
         if self._timer is None:
-            self._timer = self._loop.call_later(max(self.patience_s - _GRACE_S, 0.0), self._look)
+            self._timer = self._loop.call_later(max(longest_wait_s(self.patience_s) - _GRACE_S, 0.0), self._look)
         return future
 
     def take(self, most: int) -> list[Ticket]:
@@ -72,6 +91,7 @@ class WaitingLine:
         while queue and len(group) < most:
             ticket = queue.popleft()
             if not ticket.future.done():
+                ticket.is_sent = True
                 group.append(ticket)
         self._in_flight = group
         return group
@@ -98,7 +118,7 @@ class WaitingLine:
         left_s = self._patience_left_s()
         if left_s is None:
             self._timer = None
-        elif left_s > _GRACE_S + _GRAIN_S:
+        elif left_s > _GRACE_S + GRAIN_S:
             self._timer = self._loop.call_later(left_s - _GRACE_S, self._look)
         else:
             # If it was this process that stood still, the reply lies unread in the socket. A loop may run its timers
@@ -110,7 +130,7 @@ class WaitingLine:
 
     def _end(self) -> None:
         """End every wait that was long enough."""
-        due = monotonic() + _GRAIN_S - self.patience_s
+        due = monotonic() + GRAIN_S - longest_wait_s(self.patience_s)
         in_flight = [ticket for ticket in self._in_flight if not ticket.future.done()]
         expired = [ticket for ticket in in_flight if ticket.asked_at <= due]
         self._in_flight = [ticket for ticket in in_flight if ticket.asked_at > due]
@@ -132,4 +152,4 @@ class WaitingLine:
             oldest = self._queue[0]
         else:
             return None
-        return oldest.asked_at + self.patience_s - monotonic()
+        return oldest.asked_at + longest_wait_s(self.patience_s) - monotonic()
