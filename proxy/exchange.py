@@ -25,6 +25,11 @@ class Exchange:
     params: dict[str, str] | None = None
     # admit
     decision: Any = None  # limits.verdict.Verdict: what the rate-limit fields say
+    ladder: tuple[Any, ...] = ()  # limits.ladder.Step: what to try before the 429
+    replicas_only: bool = False  # admitted by the budget that is for replicas alone
+    settles: tuple[Any, Any, bytes] | None = None  # owed after the response: policies, keys, name of what is held
+    charged_at: float = 0.0  # monotonic, after the charge; set where something may be given back
+    costs: dict[bytes, int] | None = None  # what the backend says that the request cost, by field
     # look up, store
     cache_status: bytes = b""  # our member of Cache-Status (RFC 9211), without our name
     flight: Any = None  # the right and the duty to fill an entry

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from proxy.cache.stage import finish, invalidate, look_up, look_up_now, on_error, store
 from proxy.clients.stage import identify
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.limits.stage import admit, admit_now
+from proxy.limits.settlement import settle, take_costs
+from proxy.limits.stage import UNDECIDED, admit, admit_now
 from proxy.observe.stage import record
+from proxy.over_limit import try_instead
 from proxy.routing.stage import decorate, match_route
 from proxy.upstreams.stage import fetch
 from proxy.wire.stage import explain, respond
@@ -47,6 +49,8 @@ async def serve(exchange: Exchange, services: Services) -> None:
     finally:
         if exchange.flight is not None:
             finish(exchange, services.cache)
+        if exchange.settles is not None:
+            settle(exchange, services.limiter)
         if (body := exchange.request.body) is not None:
             exchange.bytes_received = body.received_bytes
         record(exchange, services.observe)
@@ -58,32 +62,39 @@ async def answer(exchange: Exchange, services: Services) -> Response:
     if (refusal := match_route(exchange)) is not None:
         return refusal
     challenge = identify(exchange)
-    route = exchange.route
+    route, limiter = exchange.route, services.limiter
     assert route is not None
     # limits come before the challenge, or guessing passwords and keys would be free
-    if route.limits:
-        limiter = services.limiter
+    if route.limits or not limiter.controls.is_empty:
         refusal = admit_now(exchange, limiter) if limiter.is_immediate else await admit(exchange, limiter)
+        if refusal is UNDECIDED:
+            refusal = await try_instead(exchange, services)
         if refusal is not None:
             return decorate(exchange, refusal)
     if challenge is not None:
         return decorate(exchange, challenge)
     if route.cache is None:
-        response = await fetch(exchange, services.registry)
+        response = await ask(exchange, services)
         if exchange.request.method not in _SAFE:
             invalidate(exchange, response, services.cache)
         return decorate(exchange, response)
     cache = services.cache
-    stored = look_up_now(exchange, cache) or await look_up(exchange, cache)
-    if stored is not None:
+    if (stored := look_up_now(exchange, cache) or await look_up(exchange, cache)) is not None:
         return decorate(exchange, stored)
     try:
-        response = await fetch(exchange, services.registry)
+        response = await ask(exchange, services)
     except ProxyError as error:
         if (stale := await on_error(exchange, error, cache)) is None:
             raise
         return decorate(exchange, stale)
     return decorate(exchange, store(exchange, response, cache))
+
+
+async def ask(exchange: Exchange, services: Services) -> Response:
+    """The upstream's response, without what is for Weir alone. Also for a refresh behind everybody's back."""
+    response = await fetch(exchange, services.registry)
+    take_costs(exchange, response)
+    return response
 
 
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # RFC 9110 §9.2.1; never invalidate (RFC 9111 §4.4)

@@ -27,7 +27,7 @@ class Snapshot:
     trusted_proxies: TrustedProxies
     identity: Any  # clients.identity.Identity
     private_fields: frozenset[bytes]  # lower-case names that identify users: dropped when the peer is not trusted
-    limits: Sequence[Any]  # every limits.policy.LimitPolicy, in a stable order
+    limits: Sequence[Any]  # every limits.limit.Limit, in a stable order
     wire: Any  # wire.settings.WireLimits
     limiter: Any  # limits.settings.LimiterSettings: store failure behaviour, field style
     cache: Any  # cache.settings.CacheSettings: byte budget

@@ -16,7 +16,17 @@ from proxy.cache.invalidation import SAFE, ended_keys, ends_entries
 from proxy.cache.key import cache_key, origin_of
 from proxy.cache.refresh import start_refresh
 from proxy.cache.reuse import CONDITIONS, SPECIAL, Use, asked, bypasses, decide, select, stands_in, wants_origin
-from proxy.cache.status import METHOD, REQUEST, STALE, URI_MISS, VARY_MISS, bypass, collapsed, stood_in
+from proxy.cache.status import (
+    METHOD,
+    REQUEST,
+    STALE,
+    URI_MISS,
+    VARY_MISS,
+    bypass,
+    collapsed,
+    over_limit,
+    stood_in,
+)
 from proxy.cache.validation import conditions_for
 from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ErrorKind, ProxyError, Side
@@ -112,6 +122,39 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
             break
     _send_off(exchange, errand)
     return None
+
+
+def look_up_stale(exchange: Exchange, cache: Cache) -> Response | None:
+    """Whatever is stored for a GET or HEAD, fresh or stale, for a request that may not go upstream; or None.
+
+    As after an error (RFC 9111 §4.2.4): not what the client, or the response itself, wants validated first, and no
+    older than such a response may be. Never waits, never fetches.
+    """
+    request = exchange.request
+    route = exchange.route
+    assert route is not None
+    if request.method not in _CACHED:
+        return None
+    policy: CachePolicy = route.cache
+    index = request.index
+    directives = asked(index, honours=policy.honours_request_directives)
+    if bypasses(index, directives, has_content=request.body is not None, upgrades=bool(request.upgrade)) is not None:
+        return None
+    shelf = cache.store.shelves.get(_key(exchange, policy.ignored_parameters))
+    entry = select(shelf, index) if shelf is not None else None
+    if entry is None:
+        return None
+    age = monotonic() - entry.born_at
+    if not stands_in(entry, directives, age, has_response=False):
+        return None
+    entry.uses += 1
+    age_s = int(age)
+    if age < entry.fresh_s:
+        cache.stats.hits += 1
+    else:
+        cache.stats.stale += 1
+    exchange.cache_status = over_limit(entry.hit_text(age_s))
+    return answer(entry, request.method, index, age_s, wall())
 
 
 def store(exchange: Exchange, response: Response, cache: Cache) -> Response:

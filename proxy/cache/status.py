@@ -38,6 +38,11 @@ def answered(forwarded: bytes, status: int) -> bytes:
     return b"%b; fwd-status=%d" % (forwarded, status)
 
 
+def over_limit(hit: bytes) -> bytes:
+    """Answered from what is stored because a limit kept the request from being forwarded (§2.8)."""
+    return hit + b"; detail=over-limit"
+
+
 def stood_in(forwarded: bytes, status: int | None) -> bytes:
     """Asked in vain: the stale response goes out instead. `status` is that of the error, None without a response."""
     text = forwarded if status is None else answered(forwarded, status)

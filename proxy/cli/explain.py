@@ -69,6 +69,8 @@ def _lines(said: Explanation) -> Iterator[str]:
         burst = f", burst {limit.burst}" if limit.burst is not None else ""
         yield _line("limits" if number == 0 else "", numbers + burst, limit.where)
         yield _line("", f"  {limit.reason}" + (f" Key {limit.key}" if limit.key else ""))
+        for note in limit.notes:
+            yield _line("", f"  {note}")
     if said.route is not None and said.client is not None and not said.limits:
         yield _line("limits", "none")
     if said.cache is not None:
@@ -91,7 +93,7 @@ def _client(client: dict[str, Any]) -> str:
         parts.append(f"user {client['user']} (by {client['via']})")
     else:
         parts.append("no user" + (", and the route requires one" if client["is_required"] else ""))
-    parts += [f"{word.replace('_', ' ')} {client[word]}" for word in ("tenant", "api_key") if client[word]]
+    parts += [f"{word.replace('_', ' ')} {client[word]}" for word in ("tenant", "api_key", "plan") if client[word]]
     if client["problem"]:
         parts.append(client["problem"])
     return "; ".join(parts)

@@ -66,9 +66,10 @@ def explain_request(asked: Asked, snapshot: Snapshot) -> Explanation:
     if answer is not None:
         return Explanation(said, f"{answer.status} from Weir: the route's CORS rule answers a preflight", matched)
     challenge = identify(exchange)
-    limits = tuple(describe(policy, exchange.client, request, route) for policy in route.limits)
+    limits = tuple(describe(limit, exchange.client, request, route) for limit in route.limits)
     if any(limit.denies for limit in limits):
-        result = _answer(ErrorKind.RATE_LIMITED)
+        is_listed = any(limit.deny.find(exchange.client) and limit.mode == "enforce" for limit in route.limits)
+        result = _answer(ErrorKind.FORBIDDEN if is_listed else ErrorKind.RATE_LIMITED)
     elif challenge is not None:
         result = _answer(ErrorKind.UNAUTHENTICATED)
     else:
@@ -108,6 +109,7 @@ def _client(exchange: Exchange) -> dict[str, Any]:
         "user": client.user,
         "tenant": client.tenant,
         "api_key": client.api_key,
+        "plan": client.plan,
         "via": client.via,
         "problem": problem,
         "is_required": exchange.route is not None and exchange.route.requires_user,

@@ -31,7 +31,7 @@ def startup_lines(loaded: Loaded, listening: Sequence[str], admin: str | None) -
     if admin is not None:
         yield _line("admin", f"{admin}   /healthz /metrics" if admin.startswith("http") else admin)
     yield _line("store", _store(settings.store))
-    yield _line("limits", _named([f"{limit.name} {limit.rate}" for limit in snapshot.limits]))
+    yield _line("limits", _named([f"{limit.name} {limit.label}" for limit in snapshot.limits]))
     yield _line("routes", _named([route.name for route in snapshot.routes.routes]))
     if loaded.files:
         yield _line("reload", f"kill -HUP {os.getpid()}")
@@ -53,8 +53,7 @@ def _store(url: str) -> str:
     if url == "memory":
         return "memory: limits count in this process alone"
     parts = urlsplit(url)
-    host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # of one host or of several
 
 
 def _named(names: Sequence[str]) -> str:

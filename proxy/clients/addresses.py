@@ -97,6 +97,7 @@ def client_address(peer: str, request: Request, trusted: TrustedProxies) -> str:
 
 def forwarded_client(peer: Client, request: Request, trusted: TrustedProxies) -> Client:
     """The client that a trusted `peer` speaks for; `peer` itself when it names nobody. Remembers recent ones."""
+    peer.is_vouched_for = True
     index = request.index
     key = index.get(b"x-forwarded-for")
     if key is None:
@@ -113,6 +114,7 @@ def forwarded_client(peer: Client, request: Request, trusted: TrustedProxies) ->
     if address == peer.address:
         return peer
     client = _plain(address)
+    client.is_vouched_for = True
     if len(key) <= _LONGEST_REMEMBERED:
         trusted.clients.put(key, client)
     return client

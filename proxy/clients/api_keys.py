@@ -13,7 +13,14 @@ from proxy.core.errors import ErrorKind
 from proxy.http.message import Request
 
 _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-_LINE: Final = re.compile(r"(?P<id>[A-Za-z0-9_.@:-]{1,64}): *\"?sha256:(?P<hash>[0-9a-fA-F]{64})\"?")
+_HASH: Final = r"\"?sha256:(?P<{}>[0-9a-fA-F]{{64}})\"?"
+_LINE: Final = re.compile(
+    rf"(?P<id>[A-Za-z0-9_.@:-]{{1,64}}): *({_HASH.format('hash')}"
+    rf"|\{{ *hash: *{_HASH.format('planned')} *, *plan: *(?P<plan>[A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}) *\}})"
+)
+Key = tuple[str, str | None]
+"""`sha256:hex` and the plan of whoever uses the key."""
+
 _UNKNOWN: Final = Finding("api_key", error=ErrorKind.UNAUTHENTICATED, fault="unknown_key")
 
 
@@ -24,17 +31,17 @@ class ApiKeySource:
 
     via = "api_key"
 
-    def __init__(self, header: str, keys: Mapping[str, str]) -> None:
-        """`keys` maps ids to `sha256:hex`. Raises ValueError when two ids have one key."""
+    def __init__(self, header: str, keys: Mapping[str, Key]) -> None:
+        """Raises ValueError when two ids have one key."""
         self.field = header.lower().encode("ascii")
         self._after_scheme = self.field == b"authorization"
         self._by_digest: dict[bytes, tuple[bytes, Finding]] = {}
         self._nobody = (bytes(32), _UNKNOWN)  # an unknown key takes the path of a known one
-        for name, text in keys.items():
+        for name, (text, plan) in keys.items():
             digest = bytes.fromhex(text.removeprefix("sha256:"))
             if digest in self._by_digest:
                 raise ValueError(f"the API keys `{self._by_digest[digest][1].user}` and `{name}` are the same key")
-            self._by_digest[digest] = digest, Finding("api_key", name, api_key=name)
+            self._by_digest[digest] = digest, Finding("api_key", name, api_key=name, plan=plan)
 
     def find(self, request: Request, now_wall: float) -> Finding | None:
         """Whose key the request carries; None when it carries none."""
@@ -55,8 +62,11 @@ class ApiKeySource:
         return len(self._by_digest)
 
 
-def read_key_file(path: str) -> dict[str, str]:
-    """Ids and hashes from lines `id: sha256:hex`; empty lines and `#` lines are skipped. Raises ValueError."""
+def read_key_file(path: str) -> dict[str, Key]:
+    """Keys by id, from lines `id: sha256:hex` or `id: {hash: sha256:hex, plan: pro}`. Raises ValueError.
+
+    Empty lines and `#` lines are skipped.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
@@ -67,7 +77,7 @@ def read_key_file(path: str) -> dict[str, str]:
         raise ValueError(f"`{path}` is not text") from error
     if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"`{path}` is larger than {_MAX_FILE_BYTES} bytes")
-    keys: dict[str, str] = {}
+    keys: dict[str, Key] = {}
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line[0] == "#":
@@ -77,5 +87,5 @@ def read_key_file(path: str) -> dict[str, str]:
             raise ValueError(f"line {number} of `{path}` is not `id: sha256:` with 64 hexadecimal digits")
         if match["id"] in keys:
             raise ValueError(f"line {number} of `{path}` has the id `{match['id']}` for the second time")
-        keys[match["id"]] = "sha256:" + match["hash"].lower()
+        keys[match["id"]] = "sha256:" + (match["hash"] or match["planned"]).lower(), match["plan"]
     return keys

@@ -23,9 +23,11 @@ class Client:
         "api_key",
         "error",
         "fault",
+        "is_vouched_for",
         "key_address",
         "limit_keys",
         "memo",
+        "plan",
         "tenant",
         "user",
         "via",
@@ -42,6 +44,8 @@ class Client:
         via: str = "",
         error: ErrorKind | None = None,
         fault: str = "",
+        plan: str | None = None,
+        is_vouched_for: bool = False,
     ) -> None:
         self.address = address  # canonical text; "unix" for a peer on a unix socket
         self.address_bytes = address_bytes  # the same for X-Forwarded-For
@@ -52,12 +56,14 @@ class Client:
         self.via = via  # how the user was known: "header", "api_key", "cookie", "jwt", or ""
         self.error = error
         self.fault = fault  # why the credentials were refused, in one word for the log
-        # (route, policies, keys): what limits/stage.py found for this client's last route
-        self.limit_keys: tuple[object, Any, Any] | None = None
+        self.plan = plan  # which numbers its limits have; verified, or said by a trusted peer, as all of these
+        self.is_vouched_for = is_vouched_for  # a trusted peer sent the request: its fields may choose keys of limits
+        # (route, generation of the controls, policies, keys, terms): what limits/stage.py found for the last route
+        self.limit_keys: tuple[Any, int, Any, Any, Any] | None = None
         # (identity, credential, until_wall, client): the last answer on this connection
         self.memo: tuple[object, bytes, float, Client] | None = None
 
-    def known_as(self, finding: Finding, tenant: str | None) -> Client:
+    def known_as(self, finding: Finding, tenant: str | None, plan: str | None = None) -> Client:
         """The same client, with what was found about it."""
         return Client(
             self.address,
@@ -69,12 +75,14 @@ class Client:
             finding.via,
             finding.error,
             finding.fault,
+            plan,
+            self.is_vouched_for,
         )
 
     def __repr__(self) -> str:
         known = "".join(
             f", {name}={value!r}"
-            for name in ("user", "tenant", "api_key", "via", "fault")
+            for name in ("user", "tenant", "api_key", "plan", "via", "fault")
             if (value := getattr(self, name))
         )
         return f"Client({self.address}{known})"
@@ -86,7 +94,7 @@ class Finding:
     It holds until `until_wall`. Shared by all requests with the same credentials, and never changed.
     """
 
-    __slots__ = ("api_key", "error", "fault", "tenant", "until_wall", "user", "via")
+    __slots__ = ("api_key", "error", "fault", "plan", "tenant", "until_wall", "user", "via")
 
     def __init__(
         self,
@@ -98,6 +106,8 @@ class Finding:
         error: ErrorKind | None = None,
         fault: str = "",
         until_wall: float = FOREVER,
+        plan: str | None = None,
+        is_vouched_for: bool = False,
     ) -> None:
         self.via = via
         self.user = user
@@ -105,4 +115,5 @@ class Finding:
         self.api_key = api_key
         self.error = error
         self.fault = fault
+        self.plan = plan
         self.until_wall = until_wall

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from proxy.clients.api_keys import ApiKeySource, read_key_file
+from proxy.clients.api_keys import ApiKeySource, Key, read_key_file
 from proxy.clients.client import Client, Finding
 from proxy.clients.cookies import CookieSource
 from proxy.clients.jwt import JwtSource, TokenRules
@@ -14,6 +14,9 @@ from proxy.clients.names import user_name
 from proxy.clients.settings import ApiKeySettings, IdentitySettings, JwtSettings, SourceSettings
 from proxy.core.errors import ErrorKind
 from proxy.http.message import Request
+
+Claims = tuple[str | None, str | None]
+"""The claims of a token that name the tenant and the plan."""
 
 _BAD_NAME: Final = Finding("header", error=ErrorKind.UNAUTHENTICATED, fault="malformed")
 
@@ -55,6 +58,7 @@ class Identity:
 
     __slots__ = (
         "_only_field",
+        "_plan_field",
         "_sources",
         "_tenant_field",
         "_trusted_sources",
@@ -64,17 +68,22 @@ class Identity:
     )
 
     def __init__(
-        self, sources: Sequence[Source] = (), *, tenant_header: str | None = None, key_sets: Sequence[KeySet] = ()
+        self,
+        sources: Sequence[Source] = (),
+        *,
+        tenant_header: str | None = None,
+        plan_header: str | None = None,
+        key_sets: Sequence[KeySet] = (),
     ) -> None:
         self._trusted_sources = tuple(sources)
         self._sources = tuple(source for source in sources if source.via != "header")
         self._tenant_field = None if tenant_header is None else tenant_header.lower().encode("ascii")
+        self._plan_field = None if plan_header is None else plan_header.lower().encode("ascii")
         self._only_field = self._sources[0].field if len(self._sources) == 1 else None
-        self.is_active = bool(sources) or tenant_header is not None
+        self.is_active = bool(sources) or tenant_header is not None or plan_header is not None
         self.key_sets = tuple(key_sets)  # those that come over the network
         private = {source.field for source in sources if source.via == "header"}
-        if self._tenant_field is not None:
-            private.add(self._tenant_field)
+        private |= {name for name in (self._tenant_field, self._plan_field) if name is not None}
         self.private_fields = frozenset(private)  # lower-case names; forwarded only from trusted peers
 
     @property
@@ -88,15 +97,15 @@ class Identity:
         return bool(self._trusted_sources)
 
     def client_of(self, base: Client, request: Request, is_trusted: bool, now_wall: float) -> Client:
-        """`base` with its user and tenant, or `base` itself when the request says nothing of them. Never waits.
+        """`base` with its user, tenant and plan, or `base` itself when the request says nothing of them. Never waits.
 
         The last answer is kept on the client of an untrusted connection: one party is at its other end, so comparing
         credentials octet by octet tells nobody anything. A trusted proxy speaks for many, and has no such memory.
         """
         if is_trusted:
-            return self._search(self._trusted_sources, base, request, now_wall, self._tenant_field)
+            return self._search(self._trusted_sources, base, request, now_wall, is_trusted=True)
         if self._only_field is None:
-            return self._search(self._sources, base, request, now_wall, None)
+            return self._search(self._sources, base, request, now_wall, is_trusted=False)
         credential = request.index.get(self._only_field)
         if credential is None:
             return base
@@ -106,22 +115,23 @@ class Identity:
         finding = self._sources[0].find(request, now_wall)
         if finding is None:
             return base
-        client = base.known_as(finding, finding.tenant)
+        client = base.known_as(finding, finding.tenant, finding.plan)
         base.memo = self, credential, finding.until_wall, client
         return client
 
     def _search(
-        self, sources: tuple[Source, ...], base: Client, request: Request, now_wall: float, tenant_field: bytes | None
+        self, sources: tuple[Source, ...], base: Client, request: Request, now_wall: float, *, is_trusted: bool
     ) -> Client:
         """The first source whose credentials are there decides, also when they are wrong."""
-        tenant = None
-        if tenant_field is not None and (value := request.index.get(tenant_field)):
-            tenant = trusted_name(request, tenant_field, value)
+        tenant = plan = None
+        if is_trusted:
+            tenant = _said(request, self._tenant_field)
+            plan = _said(request, self._plan_field)
         for source in sources:
             finding = source.find(request, now_wall)
             if finding is not None:
-                return base.known_as(finding, tenant or finding.tenant)
-        return base if tenant is None else base.known_as(Finding(""), tenant)
+                return base.known_as(finding, tenant or finding.tenant, plan or finding.plan)
+        return base if tenant is plan is None else base.known_as(Finding(""), tenant, plan)
 
     def status(self) -> dict[str, Any]:
         """For the operator: sources, the state of fetched keys, and why tokens were refused. No secrets."""
@@ -145,6 +155,13 @@ class Identity:
         }
 
 
+def _said(request: Request, field: bytes | None) -> str | None:
+    """The name that a trusted proxy says in a field."""
+    if field is None or not (value := request.index.get(field)):
+        return None
+    return trusted_name(request, field, value)
+
+
 def trusted_name(request: Request, field: bytes, value: bytes) -> str | None:
     """The name in a field of a trusted proxy. None when the field stands twice: one of them is the client's own."""
     if b"," in value and sum(lower == field for lower, _, _ in request.fields) > 1:
@@ -161,14 +178,18 @@ def compile_identity(settings: IdentitySettings | None, previous: Identity | Non
         return Identity()
     key_sets = {keys.url: keys for keys in (previous.key_sets if previous is not None else ())}
     used: dict[str, KeySet] = {}
-    tenant = settings.tenant
-    claim = tenant.claim if tenant is not None else None
-    sources = [_compile_source(source, claim, key_sets, used) for source in settings.sources]
-    return Identity(sources, tenant_header=tenant.header if tenant is not None else None, key_sets=tuple(used.values()))
+    tenant, plan = settings.tenant, settings.plan
+    claims = tenant.claim if tenant is not None else None, plan.claim if plan is not None else None
+    return Identity(
+        [_compile_source(source, claims, key_sets, used) for source in settings.sources],
+        tenant_header=tenant.header if tenant is not None else None,
+        plan_header=plan.header if plan is not None else None,
+        key_sets=tuple(used.values()),
+    )
 
 
 def _compile_source(
-    settings: SourceSettings, tenant_claim: str | None, fetched: dict[str, KeySet], used: dict[str, KeySet]
+    settings: SourceSettings, claims: Claims, fetched: dict[str, KeySet], used: dict[str, KeySet]
 ) -> Source:
     if settings.header is not None:
         return HeaderSource(settings.header)
@@ -177,11 +198,11 @@ def _compile_source(
     if settings.api_key is not None:
         return ApiKeySource(settings.api_key.header, _all_keys(settings.api_key))
     assert settings.jwt is not None
-    return _compile_jwt(settings.jwt, tenant_claim, fetched, used)
+    return _compile_jwt(settings.jwt, claims, fetched, used)
 
 
 def _compile_jwt(
-    settings: JwtSettings, tenant_claim: str | None, fetched: dict[str, KeySet], used: dict[str, KeySet]
+    settings: JwtSettings, claims: Claims, fetched: dict[str, KeySet], used: dict[str, KeySet]
 ) -> JwtSource:
     if not isinstance(settings.keys, str):
         keys = KeySet(key_from_settings(key) for key in settings.keys)
@@ -194,7 +215,8 @@ def _compile_jwt(
     return JwtSource(
         TokenRules(keys, algorithms, settings.issuer, settings.audiences, settings.leeway),
         claim=settings.claim,
-        tenant_claim=tenant_claim,
+        tenant_claim=claims[0],
+        plan_claim=claims[1],
         header=settings.header or "Authorization",
         cookie=settings.cookie,
     )
@@ -212,11 +234,14 @@ def _read_key_set(path: str) -> Any:
         raise ValueError(f"cannot use `{path}` as keys: {error}") from error
 
 
-def _all_keys(settings: ApiKeySettings) -> dict[str, str]:
+def _all_keys(settings: ApiKeySettings) -> dict[str, Key]:
+    written: dict[str, Key] = {
+        name: (key, None) if isinstance(key, str) else (key.hash, key.plan) for name, key in settings.keys.items()
+    }
     if settings.file is None:
-        return dict(settings.keys)
+        return written
     keys = read_key_file(settings.file)
-    twice = keys.keys() & settings.keys.keys()
+    twice = keys.keys() & written.keys()
     if twice:
         raise ValueError(f"the API key `{min(twice)}` stands in `keys` and in `{settings.file}`")
-    return {**keys, **settings.keys}
+    return {**keys, **written}

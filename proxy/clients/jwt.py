@@ -65,9 +65,20 @@ def verify_token(text: bytes, rules: TokenRules, now_wall: float) -> dict[str, A
 
 
 class JwtSource:
-    """Knows users, and their tenants, by signed tokens."""
+    """Knows users, their tenants and plans, by signed tokens."""
 
-    __slots__ = ("_bad", "_claim", "_cookie", "_generation", "_good", "_tenant_claim", "faults", "field", "rules")
+    __slots__ = (
+        "_bad",
+        "_claim",
+        "_cookie",
+        "_generation",
+        "_good",
+        "_plan_claim",
+        "_tenant_claim",
+        "faults",
+        "field",
+        "rules",
+    )
 
     via = "jwt"
 
@@ -77,6 +88,7 @@ class JwtSource:
         *,
         claim: str = "sub",
         tenant_claim: str | None = None,
+        plan_claim: str | None = None,
         header: str = "Authorization",
         cookie: str | None = None,
     ) -> None:
@@ -86,6 +98,7 @@ class JwtSource:
         self._cookie = None if cookie is None else cookie.encode("ascii")
         self._claim = claim
         self._tenant_claim = tenant_claim
+        self._plan_claim = plan_claim
         # Two memories, by the SHA-256 of the token: a flood of forged ones must not push out those of users.
         self._good: Recent[bytes, Finding] = Recent(_REMEMBERED)
         self._bad: Recent[bytes, Finding] = Recent(_REMEMBERED)
@@ -128,8 +141,9 @@ class JwtSource:
         if user is None:
             return self._refused(TokenFault.USER, now_wall, digest)
         tenant = None if self._tenant_claim is None else user_name(claims.get(self._tenant_claim))
+        plan = None if self._plan_claim is None else user_name(claims.get(self._plan_claim))
         until_wall = min(claims["exp"] + self.rules.leeway_s, now_wall + REMEMBERED_S)
-        finding = Finding("jwt", user, tenant=tenant, until_wall=until_wall)
+        finding = Finding("jwt", user, tenant=tenant, plan=plan, until_wall=until_wall)
         self._good.put(digest, finding)
         return finding
 

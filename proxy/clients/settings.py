@@ -16,10 +16,12 @@ from proxy.http.fields import OF_THE_HOP
 __all__ = [
     "Algorithm",
     "ApiKeySettings",
+    "ClientPlanSettings",
     "CookieSettings",
     "IdentitySettings",
     "JwtSettings",
     "KeySettings",
+    "PlannedKeySettings",
     "SourceSettings",
     "TenantSettings",
 ]
@@ -28,6 +30,7 @@ MIN_SECRET_BYTES: Final = 32  # RFC 7518 §3.2 for HS256: a key of the size of t
 _TOKEN_PATTERN: Final = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"  # RFC 9110 §5.6.2
 _HASH_PATTERN: Final = "^sha256:[0-9a-f]{64}$"
 _ID_PATTERN: Final = "^[A-Za-z0-9_.@:-]{1,64}$"
+_PLAN_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,6 +69,12 @@ def _check_key_id(text: str) -> str:
     return text
 
 
+def _check_plan(name: str) -> str:
+    if not re.fullmatch(_PLAN_PATTERN[1:-1], name):
+        raise ValueError(f"`{name[:80]}` is not the name of a plan; write at most 64 letters, digits, `-`, `_` and `.`")
+    return name
+
+
 def _check_keys(text: str, info: ValidationInfo) -> str:
     """A URL, or a file from the folder of the file that names it."""
     if "://" not in text:
@@ -92,6 +101,7 @@ Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """Never shown: not in errors, not in dumps."""
 
 KeyHash = Annotated[str, AfterValidator(_check_hash), WithJsonSchema({"type": "string", "pattern": _HASH_PATTERN})]
+PlanName = Annotated[str, AfterValidator(_check_plan), WithJsonSchema({"type": "string", "pattern": _PLAN_PATTERN})]
 KeyId = Annotated[str, AfterValidator(_check_key_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
 KeysText = Annotated[
     str,
@@ -111,17 +121,27 @@ class CookieSettings(Model):
     secret: Secret = Field(description="What it is signed with, at least 32 bytes.")
 
 
+class PlannedKeySettings(Model):
+    """A key with the plan of whoever uses it."""
+
+    hash: KeyHash = Field(description="`sha256:` with the hash of the key's text in hex.")
+    plan: PlanName | None = Field(None, description="The plan, as limits name it in `plans`.")
+
+
 class ApiKeySettings(Model):
     """Keys that programs send. Only their hashes are known here; the id stands for the user."""
 
     header: FieldName = Field(
         "X-API-Key", description="The field that carries the key; in Authorization, after `Bearer`."
     )
-    keys: dict[KeyId, KeyHash] = Field(
-        default_factory=dict, description="Id of each key, and `sha256:` with the hash of its text in hex."
+    keys: dict[KeyId, KeyHash | PlannedKeySettings] = Field(
+        default_factory=dict,
+        description="Id of each key, and `sha256:` with the hash of its text in hex, or `{hash, plan}`.",
     )
     file: FileName | None = Field(
-        None, description="More keys, a line `id: sha256:hex` for each. Read again at every reload."
+        None,
+        description="More keys, a line `id: sha256:hex` or `id: {hash: sha256:hex, plan: pro}` for each. Read again at "
+        "every reload.",
     )
 
     @model_validator(mode="after")
@@ -225,6 +245,21 @@ class TenantSettings(Model):
         return self
 
 
+class ClientPlanSettings(Model):
+    """Which plan a client has. API keys may have theirs beside their hash."""
+
+    header: FieldName | None = Field(
+        None, description="A field with the plan. Believed from trusted proxies only, and removed from others."
+    )
+    claim: str | None = Field(None, min_length=1, max_length=128, description="A claim of the verified token.")
+
+    @model_validator(mode="after")
+    def _check(self) -> ClientPlanSettings:
+        if (self.header is None) == (self.claim is None):
+            raise ValueError("a plan comes from a `header` or from a `claim`: write one of them")
+        return self
+
+
 class IdentitySettings(Model):
     """How users and tenants are known. The first source whose credentials a request carries decides."""
 
@@ -232,13 +267,24 @@ class IdentitySettings(Model):
         (), description="Where users come from: a source, or a list of them in order."
     )
     tenant: TenantSettings | None = Field(None, description="Where tenants come from.")
+    plan: ClientPlanSettings | None = Field(None, description="Where plans come from, besides the table of API keys.")
 
     @model_validator(mode="after")
     def _check(self) -> IdentitySettings:
-        if self.tenant is not None and self.tenant.claim is not None:
-            if not any(source.jwt is not None for source in self.sources):
-                raise ValueError("a tenant from a `claim` needs a user from a `jwt`")
+        for name, settings in (("tenant", self.tenant), ("plan", self.plan)):
+            if settings is not None and settings.claim is not None:
+                if not any(source.jwt is not None for source in self.sources):
+                    raise ValueError(f"a {name} from a `claim` needs a user from a `jwt`")
         return self
+
+    @property
+    def may_know_plans(self) -> bool:
+        """Whether any client can have a plan. A file of API keys may name plans; it is not read here."""
+        keys = [source.api_key for source in self.sources if source.api_key is not None]
+        return self.plan is not None or any(
+            key.file is not None or any(isinstance(one, PlannedKeySettings) and one.plan for one in key.keys.values())
+            for key in keys
+        )
 
     @property
     def sources(self) -> tuple[SourceSettings, ...]:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.clients.settings import IdentitySettings
-from proxy.config.compile import Compiler
 from proxy.config.document import Path
 from proxy.config.parts import Part
 from proxy.config.settings import Settings
-from proxy.limits.policy import LimitPolicy
 from proxy.limits.settings import InlineLimitSettings, LimitSettings
 
 __all__ = ["advise"]
@@ -18,7 +16,7 @@ __all__ = ["advise"]
 _BY_IDENTITY: Final = {"user": "user", "api_key": "user", "tenant": "tenant"}
 
 
-def advise(parts: list[Part], compiler: Compiler) -> None:
+def advise(parts: list[Part]) -> None:
     """Report into the documents. Says nothing while there are errors: what they hide would be wrongly accused."""
     root = parts[0].root
     if root is None or any(part.document.has_errors for part in parts):
@@ -27,7 +25,8 @@ def advise(parts: list[Part], compiler: Compiler) -> None:
     _unused(parts[:1], "upstreams", _used_upstreams(parts, root))
     _identity(parts, root)
     _replicas(parts, root)
-    _idle_limits(compiler)
+    _chosen_keys(parts, root)
+    _small_shares(parts, root)
 
 
 def _unused(parts: list[Part], section: str, used: set[str]) -> None:
@@ -105,25 +104,36 @@ def _replicas(parts: list[Part], root: Settings) -> None:
                 part.document.report("WEIR0405", message, (*path, "read"), severity="warning")
 
 
-def _idle_limits(compiler: Compiler) -> None:
-    """A limit beside a tighter one of the same key and time, on all the same routes, can never refuse anything."""
-    routes: dict[LimitPolicy, set[int]] = {}
-    for route in compiler.routes:
-        for limit in route.limits:
-            routes.setdefault(limit, set()).add(route.index)
-    for limit, where in routes.items():
-        for other, others in routes.items():
-            if other is not limit and where == others and _covers(limit, other):
-                document, path = compiler.limit_places[limit.name]
-                message = f"limit `{limit.name}` never refuses anything"
-                hint = f"`{other.name}` is tighter, by the same key on the same routes"
-                document.report("WEIR0406", message, path, hint=hint, of_key=True, severity="warning")
-                break
+def _chosen_keys(parts: list[Part], root: Settings) -> None:
+    """A field counts only when a trusted proxy sent it; with none, such a limit counts something else."""
+    if root.trusted_proxies:
+        return
+    named = {name: limit for part in parts if part.settings is not None for name, limit in part.settings.limits.items()}
+    lists: list[tuple[Part, Path, tuple[str | InlineLimitSettings, ...]]] = [
+        (part, (*path, "limits"), route.limits)
+        for part in parts
+        for path, route in part.routes()
+        if route.limits is not None
+    ]
+    for part, path, listed in [(parts[0], ("defaults", "limits"), root.defaults.limits), *lists]:
+        for index, item in enumerate(listed):
+            if _reads_fields(named[item] if isinstance(item, str) else item):
+                message = "this limit counts by a field, and nobody is trusted to set it: it is as good as missing"
+                hint = "name the proxies that set it under `trusted_proxies`, or count by what `identity:` verifies"
+                part.document.report("WEIR0407", message, (*path, index), hint=hint, severity="warning")
 
 
-def _covers(limit: LimitPolicy, other: LimitPolicy) -> bool:
-    same = (limit.by, limit.algorithm, limit.missing, limit.rate.period_s)
-    if same != (other.by, other.algorithm, other.missing, other.rate.period_s):
-        return False
-    mine, theirs = (limit.rate.count, limit.burst, limit.name), (other.rate.count, other.burst, other.name)
-    return mine[0] >= theirs[0] and mine[1] >= theirs[1] and mine > theirs  # of two equal ones, one is told
+def _reads_fields(limit: LimitSettings) -> bool:
+    words = [limit.by] if isinstance(limit.by, str) else limit.by
+    return any(word.startswith("header:") for word in words)
+
+
+def _small_shares(parts: list[Part], root: Settings) -> None:
+    """What each of two Weirs may admit alone while the store is away: less than one request is a slow trickle."""
+    if root.store == "memory":
+        return
+    for part, path, limit in _limits(parts):
+        if limit.rate is not None and limit.rate.count == 1 and limit.on_store_error == "local":
+            message = "while the store is away, one Weir's share of this limit is less than one request"
+            hint = "it gets slower by the number of Weirs; write a larger count in a longer period, or `on_store_error`"
+            part.document.report("WEIR0408", message, (*path, "rate"), hint=hint, severity="warning")

@@ -38,7 +38,10 @@ def check(parts: list[Part]) -> None:
             _check_limit_list(part, (*path, "limits"), route.limits or (), limits)
     _check_redefinitions(parts)
     _check_repeats(parts)
+    _check_double_counting(parts)
     _check_users(parts)
+    _check_plans(parts)
+    _check_verification(parts, root)
     if root is not None:
         _check_listeners(parts[0], root)
     if root is not None and not any(part.has("routes", 0) for part in parts):
@@ -147,6 +150,84 @@ def _check_repeats(parts: list[Part]) -> None:
             if name in names[:index]:
                 message = f"the limit `{name}` stands twice in this list"
                 part.document.report("WEIR0209", message, (*path, index), hint="every request would count twice")
+
+
+def _check_double_counting(parts: list[Part]) -> None:
+    """Two limits with one key and one window on all the same routes count the same requests twice.
+
+    On different routes they do not: one for everything and a smaller one for a part of it is how limits are meant.
+    """
+    known = {name: definition.settings for name, definition in _definitions(parts)}
+    used = _routes_by_limit(parts)
+    told: set[tuple[str, str]] = set()
+    for part, path, limits in _lists(parts):
+        first: dict[object, str] = {}
+        for index, limit in enumerate(limits):
+            name = limit if isinstance(limit, str) else limit.name
+            settings = known.get(name)
+            if settings is None or settings.mode != "enforce" or not used.get(name):
+                continue
+            other = first.setdefault((_what_is_counted(settings), frozenset(used[name])), name)
+            if other != name and (other, name) not in told:
+                told.add((other, name))
+                message = f"`{name}` counts the same as `{other}`: one key, one window, the same routes"
+                hint = "every request would count twice; keep the tighter one, or try the other as its `candidate`"
+                part.document.report("WEIR0213", message, (*path, index), hint=hint)
+
+
+def _routes_by_limit(parts: list[Part]) -> dict[str, set[Path]]:
+    """Where each limit applies."""
+    defaults = parts[0].root.defaults.limits if parts[0].root is not None else ()
+    used: dict[str, set[Path]] = {}
+    for at, part in enumerate(parts):
+        for path, route in part.routes():
+            for limit in defaults if route.limits is None else route.limits:
+                name = limit if isinstance(limit, str) else limit.name
+                used.setdefault(name, set()).add((at, *path))
+    return used
+
+
+def _what_is_counted(settings: LimitSettings) -> object:
+    by = frozenset({settings.by} if isinstance(settings.by, str) else settings.by)
+    window = settings.algorithm if settings.rate is None else settings.rate.period_s
+    cost = settings.cost if isinstance(settings.cost, int) else repr(settings.cost)
+    return by, window, settings.count_if, cost
+
+
+def _check_plans(parts: list[Part]) -> None:
+    """Plans that nobody can have: every client would get the rate for everybody."""
+    identities = [part.settings.identity for part in parts if part.settings is not None and part.settings.identity]
+    if any(identity.may_know_plans for identity in identities):
+        return
+    if not identities and any(part.has("identity") for part in parts):
+        return  # it stands there and is broken, which is told already
+    for _, definition in _definitions(parts):
+        if definition.settings.plans:
+            message = "no client can ever have a plan"
+            hint = "add `identity: {plan: {claim: plan}}` or `{header: ...}`, or plans to the API keys"
+            definition.part.document.report("WEIR0214", message, (*definition.path, "plans"), hint=hint, of_key=True)
+
+
+def _check_verification(parts: list[Part], root: Settings | None) -> None:
+    """Limits that go by a field which nobody may be believed about: every value of it would be thrown away."""
+    identity = next((p.settings.identity for p in parts if p.settings is not None and p.settings.identity), None)
+    if identity is None or root is None or root.trusted_proxies:
+        return
+    unbelieved = set()
+    if identity.sources and all(source.header is not None for source in identity.sources):
+        unbelieved.add("user")
+    if identity.tenant is not None and identity.tenant.header is not None:
+        unbelieved.add("tenant")
+    for _, definition in _definitions(parts):
+        by = definition.settings.by
+        for word in sorted(unbelieved & set([by] if isinstance(by, str) else by)):
+            message = f"no {word} can be verified: it comes from a field, and no peer is trusted to set it"
+            hint = "name the proxies that set it in `trusted_proxies`, or verify it by jwt, cookie or api_key"
+            definition.part.document.report("WEIR0215", message, (*definition.path, "by"), hint=hint, of_key=True)
+        if definition.settings.plans and identity.plan is not None and identity.plan.header is not None:
+            message = "no plan can be verified: it comes from a field, and no peer is trusted to set it"
+            hint = "name the proxies that set it in `trusted_proxies`, or take it from a claim or an API key"
+            definition.part.document.report("WEIR0215", message, (*definition.path, "plans"), hint=hint, of_key=True)
 
 
 def _check_users(parts: list[Part]) -> None:

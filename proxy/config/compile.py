@@ -16,8 +16,8 @@ from proxy.clients.identity import Identity, compile_identity
 from proxy.config.document import Document, Path
 from proxy.config.parts import Part
 from proxy.config.settings import DefaultsSettings, RouteSettings, Settings
-from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.settings import InlineLimitSettings, LimitSettings
+from proxy.limits.limit import Limit
+from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
 from proxy.routing.cors import compile_cors
 from proxy.routing.field_rules import compile_field_rules
 from proxy.routing.rewrite import compile_rewrite
@@ -38,11 +38,13 @@ class Compiler:
     def __init__(self, parts: list[Part]) -> None:
         self.parts = parts
         self.upstreams: dict[str, Upstream] = {}
-        self.limits: dict[str, LimitPolicy] = {}
+        self.limits: dict[str, Limit] = {}
         self.limit_places: dict[str, tuple[Document, Path]] = {}
         self.routes: list[Route] = []
         self._places: dict[Route, tuple[Document, Path]] = {}
-        self._defaults = parts[0].root.defaults if parts[0].root is not None else DefaultsSettings()
+        root = parts[0].root
+        self._defaults = root.defaults if root is not None else DefaultsSettings()
+        self._near = (root.limiter if root is not None else LimiterSettings()).near
 
     def compile(self, version: str, now_wall: float, previous: Snapshot | None = None) -> Snapshot | None:
         """The snapshot, or None. `previous` lends what outlives a reload: keys that were fetched."""
@@ -83,29 +85,27 @@ class Compiler:
             for name, settings in (part.settings.limits if part.settings is not None else {}).items():
                 self._limit(part.document, ("limits", name), name, settings)
 
-    def _limit(self, document: Document, path: Path, name: str, settings: LimitSettings) -> LimitPolicy | None:
-        """One policy for each name, however often it is written."""
+    def _limit(self, document: Document, path: Path, name: str, settings: LimitSettings) -> Limit | None:
+        """One limit for each name, however often it is written."""
         if name not in self.limits:
             where = document.where(path, of_key=True)
-            policy = _attempt(document, path, partial(compile_limit, name, settings, where))
-            if policy is None:
+            limit = _attempt(document, path, partial(Limit, name, settings, where, self._near))
+            if limit is None:
                 return None
-            self.limits[name] = policy
+            self.limits[name] = limit
             self.limit_places[name] = document, path
         return self.limits[name]
 
-    def _limits(
-        self, document: Document, path: Path, listed: Iterable[str | InlineLimitSettings]
-    ) -> tuple[LimitPolicy, ...]:
-        policies = []
+    def _limits(self, document: Document, path: Path, listed: Iterable[str | InlineLimitSettings]) -> tuple[Limit, ...]:
+        limits = []
         for index, item in enumerate(listed):
             if isinstance(item, str):
-                policy = self.limits.get(item)
+                limit = self.limits.get(item)
             else:
-                policy = self._limit(document, (*path, index), item.name, item)
-            if policy is not None:
-                policies.append(policy)
-        return tuple(policies)
+                limit = self._limit(document, (*path, index), item.name, item)
+            if limit is not None:
+                limits.append(limit)
+        return tuple(limits)
 
     def _compile_routes(self) -> None:
         default_limits = self._limits(self.parts[0].document, ("defaults", "limits"), self._defaults.limits)
@@ -116,7 +116,7 @@ class Compiler:
                 self._places[route] = (part.document, path)
 
     def _route(
-        self, document: Document, path: Path, settings: RouteSettings, default_limits: tuple[LimitPolicy, ...]
+        self, document: Document, path: Path, settings: RouteSettings, default_limits: tuple[Limit, ...]
     ) -> Route:
         defaults = self._defaults
         match = settings.match
@@ -136,6 +136,8 @@ class Compiler:
             pattern=match.path,
             upstream=self.upstreams.get(settings.upstream or defaults.upstream or ""),
             limits=limits,
+            announces_limits=settings.announce_limits,
+            cost_fields=tuple(dict.fromkeys(limit.cost_field for limit in limits if limit.cost_field is not None)),
             cache=compile_cache(settings.cache),
             read_primary=(settings.read or defaults.read) == "primary",
             requires_user=settings.require_user,

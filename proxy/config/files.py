@@ -15,6 +15,7 @@ from proxy.config.source import MAX_BYTES, parse
 __all__ = ["MAX_FILES", "Files"]
 
 MAX_FILES: Final = 256
+TESTS_SUFFIX: Final = ".test.yaml"
 
 
 class Files:
@@ -47,10 +48,12 @@ class Files:
         return parse(data, name, self._environment)
 
     def included(self, root: Document) -> Iterator[Document]:
-        """The documents that `include` of the root names, in order of their names, none of them twice."""
+        """The documents that `include` of the root names, in order of their names, none of them twice, no tests."""
         seen = {os.path.realpath(root.name)}
         for pattern, path in _patterns(root):
-            matches = sorted(glob.glob(os.path.join(os.path.dirname(root.name), pattern), recursive=True))
+            found = glob.glob(os.path.join(os.path.dirname(root.name), pattern), recursive=True)
+            # tests of policies lie beside them (`weir test`): a pattern passes over them
+            matches = sorted([name for name in found if not name.endswith(TESTS_SUFFIX)])
             if not matches:
                 _report_no_match(root, pattern, path)
             for match in matches:

@@ -78,7 +78,7 @@ def _assemble(
     check(parts)
     compiler = Compiler(parts)
     snapshot = compiler.compile(version, wall(), previous)
-    advise(parts, compiler)
+    advise(parts)
     diagnostics = tuple(
         diagnostic
         for document in documents

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from proxy.admin.settings import OperatorSettings
 from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.clients.settings import IdentitySettings
 from proxy.config.values import Cidr, ListenText, Name, StoreUrl
@@ -60,6 +61,11 @@ class RouteSettings(Model):
     upstream: str | None = Field(None, description="Who answers. Default: `defaults.upstream`.")
     limits: tuple[str | InlineLimitSettings, ...] | None = Field(
         None, description="Limits by name, or written here. All of them must admit. Default: `defaults.limits`."
+    )
+    announce_limits: bool = Field(
+        True,
+        description="Tell clients about their quota. `false` for a login: what is left of it is nobody's business. A "
+        "429 keeps its Retry-After.",
     )
     cache: CacheRouteSettings | Literal["off"] = Field(
         "off", description="`{}` obeys what the backend's own fields allow; `ttl` and the rest say more."
@@ -125,7 +131,10 @@ class Settings(PolicySettings):
         "127.0.0.1:9901", description="Health, metrics and the operator's API. Never public. Needs a restart."
     )
     store: Literal["memory"] | StoreUrl = Field(
-        "memory", description="Where limits count: in this process, or in Redis or Valkey. Needs a restart."
+        "memory",
+        description="Where limits count: in this process, or in Redis or Valkey, as one server, behind Sentinels "
+        "(`redis+sentinel://host:port,host:port/service`) or as a cluster (`redis+cluster://host:port,host:port`). "
+        "Needs a restart.",
     )
     trusted_proxies: tuple[Cidr, ...] = Field(
         (), description="Peers whose forwarding fields (X-Forwarded-For and the like) are believed."
@@ -140,6 +149,7 @@ class Settings(PolicySettings):
     wire: WireSettings = Field(default_factory=WireSettings, description="Bounds on connections and messages.")
     limiter: LimiterSettings = Field(default_factory=LimiterSettings, description="How all limits behave.")
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The size of the cache.")
+    operator: OperatorSettings = Field(default_factory=OperatorSettings, description="Who may use the operator's API.")
     access_log: AccessLogSettings = Field(default_factory=AccessLogSettings, description="One line for a request.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="The orderly end.")
 

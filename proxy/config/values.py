@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from ipaddress import ip_network
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.json_schema import WithJsonSchema
@@ -15,7 +14,8 @@ from proxy.config.addresses import parse_address
 __all__ = ["Cidr", "ListenText", "Name", "StoreUrl"]
 
 _NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-_STORE_PATTERN: Final = "^(redis|rediss|unix)://"
+_STORE_PATTERN: Final = "^(unix|rediss?([+](sentinel|cluster))?)://"
+_STORE_FORM: Final = "write redis://, rediss://, unix://, redis+sentinel://host:26379/NAME or redis+cluster://host:7000"
 
 
 def _check_name(text: str) -> str:
@@ -53,20 +53,13 @@ def _why_not_a_network(text: str) -> str:
 
 def _check_store(text: str) -> str:
     """The password in it never gets into a message."""
-    form = "write redis://host:6379/0, rediss://host:6379/0 or unix:///run/valkey.sock"
+    from proxy.limits.redis_url_store import parse_store_url  # redis-py takes its time, and `memory` needs none of it
+
     try:
-        url = urlsplit(text)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        raise ValueError(f"the address of the store is malformed; {form}") from None
-    if url.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(f"the address of the store has no scheme that Weir knows; {form}")
-    if url.scheme == "unix" and not url.path.strip("/"):
-        raise ValueError(f"the address of the store has no path; {form}")
-    if url.scheme != "unix" and not host:
-        raise ValueError(f"the address of the store has no host; {form}")
-    if url.scheme != "unix" and not re.fullmatch("/?|/[0-9]{1,4}", url.path):
-        raise ValueError(f"the database of the store is not a number; {form}")
+        parse_store_url(text)
+    except ValueError as error:
+        form = "" if ";" in str(error) else f"; {_STORE_FORM}"
+        raise ValueError(f"{error}{form}") from None
     return text
 
 

@@ -108,6 +108,20 @@ class ErrorKind(Enum):
         Retry.NEVER,
         "Request cannot be satisfied as assigned quota has been exceeded.",
     )
+    BLOCKED = (
+        "blocked",
+        Side.POLICY,
+        429,
+        Retry.NEVER,
+        "Request not satisfied due to detection of an abnormal request pattern.",
+    )
+    SWITCHED_OFF = (
+        "switched_off",
+        Side.POLICY,
+        503,
+        Retry.NEVER,
+        "Request cannot be satisfied due to temporary capacity constraints.",
+    )
     NOT_STORED = (
         "not_stored",
         Side.POLICY,

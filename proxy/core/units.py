@@ -1,7 +1,7 @@
 """Durations, sizes, rates and percentages: how text becomes numbers, and numbers text again.
 
-One grammar everywhere: `250ms`, `1h30m`, `64KiB`, `10MB`, `200/min`, `5/15min`, `1%`. A number without its unit is
-refused: nobody should have to remember whether a timeout counts seconds or milliseconds.
+One grammar everywhere: `250ms`, `1h30m`, `64KiB`, `10MB`, `200/min`, `5/15min`, `10000/month`, `1%`. A number without
+its unit is refused: nobody should have to remember whether a timeout counts seconds or milliseconds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
+    "DAY_S",
     "DURATION_PATTERN",
+    "HOUR_S",
+    "MONTH_S",
     "PERCENT_PATTERN",
     "RATE_PATTERN",
     "SIZE_PATTERN",
+    "WEEK_S",
     "Rate",
     "format_duration",
     "format_size",
@@ -24,7 +28,13 @@ __all__ = [
     "parse_size",
 ]
 
-_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+HOUR_S: Final = 3600.0
+DAY_S: Final = 86400.0
+WEEK_S: Final = 7 * DAY_S
+MONTH_S: Final = 365.2425 / 12 * DAY_S  # of the calendar, on average: 30 d 10 h 29 min 6 s, and no other period
+
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "w": WEEK_S}
+_RATE_PERIODS: Final = {**_DURATION_UNITS, "hour": HOUR_S, "day": DAY_S, "week": WEEK_S, "month": MONTH_S}
 _SIZE_UNITS: Final = {
     "B": 1,
     "kB": 10**3,
@@ -37,10 +47,10 @@ _SIZE_UNITS: Final = {
 }
 # Digits are bounded: a number of a thousand digits is a mistake, and converting it would cost time.
 _NUMBER: Final = r"[0-9]{1,12}(\.[0-9]{1,9})?"
-_UNIT: Final = "(ms|s|min|m|h|d)"
+_UNIT: Final = "(ms|s|min|m|h|d|w)"
 DURATION_PATTERN: Final = rf"^({_NUMBER}{_UNIT})+$"
 SIZE_PATTERN: Final = rf"^{_NUMBER} ?(B|kB|KB|MB|GB|KiB|MiB|GiB)$"
-RATE_PATTERN: Final = rf"^[0-9]{{1,12}}/({_UNIT}|({_NUMBER}{_UNIT})+)$"
+RATE_PATTERN: Final = rf"^[0-9]{{1,12}}/({_UNIT}|hour|day|week|month|({_NUMBER}{_UNIT})+)$"
 PERCENT_PATTERN: Final = r"^[0-9]{1,3}(\.[0-9]{1,9})?%$"
 
 _DURATION: Final = re.compile(rf"({_NUMBER}{_UNIT})+")
@@ -58,7 +68,10 @@ class Rate:
     period_s: float
 
     def __str__(self) -> str:
-        """The text that parses to it: `200/min`, `5/15min`, `1/1h30m`."""
+        """The text that parses to it: `200/min`, `5/15min`, `1/1h30m`, `10000/month`."""
+        for unit, period_s in (("month", MONTH_S), ("week", WEEK_S)):
+            if self.period_s == period_s:
+                return f"{self.count}/{unit}"
         for unit in ("d", "h", "min", "s"):
             times = self.period_s / _DURATION_UNITS[unit]
             if times >= 1 and times.is_integer():
@@ -67,7 +80,7 @@ class Rate:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from `250ms`, `10s`, `5m` (or `5min`), `1h30m`, `7d`. Raises ValueError."""
+    """Seconds from `250ms`, `10s`, `5m` (or `5min`), `1h30m`, `7d`, `2w`. Raises ValueError."""
     if not _DURATION.fullmatch(text):
         if _is_number(text):
             raise ValueError(f"`{text}` has no unit; write {text}s or {text}ms")
@@ -89,7 +102,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> Rate:
-    """A rate from `10/s`, `200/min`, `5/15min`, `1000/d`. Raises ValueError, also for a rate that admits nothing."""
+    """A rate from `10/s`, `200/min`, `5/15min`, `1000/month`. Raises ValueError, also for one that admits nothing."""
     match = _RATE.fullmatch(text)
     if not match:
         if _is_number(text):
@@ -97,7 +110,7 @@ def parse_rate(text: str) -> Rate:
         raise ValueError(_not_a_rate(text))
     period = match["period"]
     try:
-        period_s = _DURATION_UNITS.get(period) or parse_duration(period)
+        period_s = _RATE_PERIODS.get(period) or parse_duration(period)
     except ValueError:
         raise ValueError(_not_a_rate(text)) from None
     count = int(match["count"])

@@ -1,8 +1,8 @@
 """What a client is told about its quota: X-RateLimit-*, RateLimit-Policy, RateLimit and Retry-After.
 
 `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers; what differs between its versions
-is a row in `DRAFTS`. All policies of the request are listed in RateLimit-Policy, and only the tightest limit in
-RateLimit, as the draft's appendix B.1.2 advises for limits that share a unit.
+is a row in `DRAFTS`. All enforced policies of the request are listed in RateLimit-Policy, and only the tightest limit
+in RateLimit, as the draft's appendix B.1.2 advises for limits that share a unit. Limits in shadow are not told.
 """
 
 from __future__ import annotations
@@ -35,48 +35,66 @@ _MOST_TEMPLATES: Final = 4096  # there is one for each (list of limits, tightest
 class FieldRenderer:
     """Turns verdicts into field lines. The constant parts are joined once for each list of limits."""
 
-    __slots__ = ("_draft", "_is_epoch", "_shape", "_templates", "_values")
+    __slots__ = ("_draft", "_is_epoch", "_shape", "_templates")
 
     def __init__(self, settings: LimiterSettings, draft: int = CURRENT_DRAFT) -> None:
         self._draft = DRAFTS[draft]
         self._shape = frozenset(settings.fields)
         self._is_epoch = settings.reset == "epoch"
-        self._values = _VALUES[self._shape]
-        self._templates: dict[tuple[tuple[LimitPolicy, ...], LimitPolicy], bytes] = {}
+        self._templates: dict[tuple[tuple[LimitPolicy, ...], LimitPolicy], tuple[bytes, Values]] = {}
 
     def render(self, verdict: Verdict, now_wall: float) -> bytes:
         """The field lines of a response, each ending in CRLF. None when nothing was counted."""
         if verdict.mode is ALLOW:
             return b""
         which = (verdict.policies, verdict.policy)
-        template = self._templates.get(which)
-        if template is None:
-            template = self._join(*which)
+        found = self._templates.get(which)
+        template, values = self._join(*which) if found is None else found
         reset_s = verdict.reset_s
         seconds = ceil(reset_s)
         legacy = ceil(now_wall + reset_s) if self._is_epoch else seconds
-        lines = template % self._values(verdict.remaining, seconds, legacy)
+        lines = template % values(verdict.remaining, seconds, legacy)
         retry_after_s = verdict.retry_after_s
         if retry_after_s > 0.0 and retry_after_s != inf:
             # a client follows Retry-After before it looks at `t`: it must not end earlier, and never be 0
             return b"%bRetry-After: %d\r\n" % (lines, max(ceil(retry_after_s), seconds, 1))
         return lines
 
-    def _join(self, policies: tuple[LimitPolicy, ...], tightest: LimitPolicy) -> bytes:
+    def _join(self, policies: tuple[LimitPolicy, ...], tightest: LimitPolicy) -> tuple[bytes, Values]:
+        """The template, and what is put into it."""
         template = b""
-        if "x-ratelimit" in self._shape:
-            template += b"X-RateLimit-Limit: %d\r\n" % tightest.quota
-            template += b"X-RateLimit-Remaining: %d\r\nX-RateLimit-Reset: %d\r\n"
-        if "ietf" in self._shape:
-            template += b"RateLimit-Policy: %b\r\n" % b", ".join([policy.item for policy in policies])
-            template += b'RateLimit: "%b";%b=%%d;%b=%%d\r\n' % (tightest.name.encode("ascii"), *self._draft)
+        enforced = [policy for policy in policies if policy.is_enforced]
+        shape: frozenset[str] = self._shape if tightest.is_enforced else frozenset()
+        if "x-ratelimit" in shape:
+            template += b"X-RateLimit-Limit: %d\r\nX-RateLimit-Remaining: %%d\r\n" % tightest.quota
+            template += b"" if tightest.is_held else b"X-RateLimit-Reset: %d\r\n"
+        if "ietf" in shape:
+            template += b"RateLimit-Policy: %b\r\n" % b", ".join([policy.item for policy in enforced])
+            available, window = self._draft
+            template += b'RateLimit: "%b";%b=%%d' % (tightest.name.encode("ascii"), available)
+            template += b"\r\n" if tightest.is_held else b";%b=%%d\r\n" % window
+        joined = template, _values(shape, tightest)
         if len(self._templates) >= _MOST_TEMPLATES:
             self._templates.clear()
-        self._templates[policies, tightest] = template
-        return template
+        self._templates[policies, tightest] = joined
+        return joined
 
 
 Values = Callable[[int, int, int], tuple[int, ...]]
+"""(remaining, seconds, X-RateLimit-Reset) -> what the template takes."""
+
+
+def _values(shape: frozenset[str], tightest: LimitPolicy) -> Values:
+    if tightest.is_held:  # what is under way ends when it ends: there is no time to tell
+        count = len(shape)
+        return lambda remaining, seconds, legacy: (remaining,) * count
+    unit_bytes = tightest.unit_bytes
+    if unit_bytes > 1 and "ietf" in shape:  # the draft counts bytes; units of our own are for X-RateLimit-*
+        if "x-ratelimit" in shape:
+            return lambda remaining, seconds, legacy: (remaining, legacy, remaining * unit_bytes, seconds)
+        return lambda remaining, seconds, legacy: (remaining * unit_bytes, seconds)
+    return _VALUES[shape]
+
 
 _VALUES: Final[dict[frozenset[str], Values]] = {
     frozenset(): lambda remaining, seconds, legacy: (),

@@ -3,7 +3,10 @@
 A key is `weir:1:<algorithm>:<length>:<policy>:` and then one part for each word of `by`. The 1 is the version of what
 is stored under it; the policy's numbers are not in it, so changing them keeps what was spent. Every part starts with a
 letter for its kind, so that a user who is called 203.0.113.7 is not that address, and in composite keys every part
-carries its length, so that no choice of values can imitate another pair.
+carries its length, so that no choice of values can imitate another pair. The first part stands in braces: a Cluster
+puts keys whose text in braces is the same on one node, so that all limits of a client are decided there in one call.
+
+A field counts only when a trusted proxy sent the request: whoever may choose the key of a limit has no limit.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ class Caller(Protocol):
     def tenant(self) -> str | None: ...
     @property
     def api_key(self) -> str | None: ...
+    @property
+    def is_vouched_for(self) -> bool: ...
 
 
 class Named(Protocol):
@@ -58,21 +63,24 @@ def key_builder(by: Sequence[str], prefix: bytes, missing: str) -> KeyBuilder:
 def _single(word: str, prefix: bytes, falls_back: bool) -> KeyBuilder:
     if word == "global":
         return lambda client, request, route: prefix
-    by_address = prefix + b"i"
+    before = prefix + b"{"
+    by_address = before + b"i"
     if word == "ip":
-        return lambda client, request, route: by_address + client.key_address
+        return lambda client, request, route: by_address + client.key_address + b"}"
     part = _part(word)
 
     def build(client: Caller, request: Request, route: Named) -> bytes | None:
         value = part(client, request, route)
         if value is not None:
-            return prefix + value
-        return by_address + client.key_address if falls_back else None
+            return before + value + b"}"
+        return by_address + client.key_address + b"}" if falls_back else None
 
     return build
 
 
 def _composite(parts: list[KeyBuilder], prefix: bytes, falls_back: bool) -> KeyBuilder:
+    first = parts[0]
+
     def build(client: Caller, request: Request, route: Named) -> bytes | None:
         key = prefix
         for part in parts:
@@ -81,7 +89,7 @@ def _composite(parts: list[KeyBuilder], prefix: bytes, falls_back: bool) -> KeyB
                 if not falls_back:
                     return None
                 value = b"i" + client.key_address
-            key = b"%b%d:%b" % (key, len(value), value)
+            key = (b"%b%d:%b" if part is not first else b"%b%d:{%b}") % (key, len(value), value)
         return key
 
     return build
@@ -91,7 +99,9 @@ def _part(word: str) -> KeyBuilder:
     """One part of a key: a letter for its kind, then the value. An empty value counts as none."""
     if word.startswith("header:"):
         field_name = word[len("header:") :].lower().encode("ascii")
-        return lambda client, request, route: _short(b"h", request.index.get(field_name))
+        return lambda client, request, route: (
+            _short(b"h", request.index.get(field_name)) if client.is_vouched_for else None
+        )
     return _PARTS[word]
 
 

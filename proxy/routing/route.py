@@ -41,7 +41,9 @@ class Route:
     methods: frozenset[bytes]  # empty: any method
     pattern: str  # as written: "/api/items/{id}"
     upstream: Any  # upstreams.upstream.Upstream
-    limits: Sequence[Any] = ()  # limits.policy.LimitPolicy
+    limits: Sequence[Any] = ()  # limits.limit.Limit
+    announces_limits: bool = True  # False: no rate-limit fields on responses; Retry-After stays on a 429
+    cost_fields: tuple[bytes, ...] = ()  # lower-case names: what a request cost, by the backend; kept from clients
     cache: Any = None  # cache.policy.CachePolicy or None
     read_primary: bool = False  # send safe methods to the primary too
     requires_user: bool = False

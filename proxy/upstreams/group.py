@@ -62,6 +62,11 @@ class Group(Generic[ConnectionT]):
             return self._select_otherwise(use_replicas, exclude)
         return available[0] if len(available) == 1 else self._pick(available, role)
 
+    def select_replica(self, exclude: Endpoint[ConnectionT] | None) -> Endpoint[ConnectionT] | None:
+        """See Registry.select_replica."""
+        available = tuple(endpoint for endpoint in self.replicas.available if endpoint is not exclude)
+        return self._pick(available, self.replicas) if available else None
+
     def _select_otherwise(self, use_replicas: bool, exclude: Endpoint[ConnectionT] | None) -> Endpoint[ConnectionT]:
         """Another endpoint than `exclude`; else `exclude` if it is not out; else the one that failed longest ago."""
         roles = (self.replicas, self.primary) if use_replicas else (self.primary,)

@@ -69,6 +69,13 @@ class Registry(Generic[ConnectionT]):
             raise ProxyError(ErrorKind.NO_ENDPOINT, f"there is no upstream {upstream.name}", retry_after_s=1.0)
         return group.select(use_replicas, exclude)
 
+    def select_replica(
+        self, upstream: Upstream, exclude: Endpoint[ConnectionT] | None = None
+    ) -> Endpoint[ConnectionT] | None:
+        """A healthy replica, another one than `exclude`; None when there is none. Never the primary."""
+        group = self._groups.get(upstream.name)
+        return None if group is None else group.select_replica(exclude)
+
     def spend_retry(self, upstream: Upstream, now: float) -> bool:
         """Take a retry from the upstream's budget (W19). False: let the error stand."""
         group = self._groups.get(upstream.name)

@@ -43,7 +43,10 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
     failed: Endpoint[Any] | None = None
     reused_died = False
     while True:
-        endpoint = registry.select(route.upstream, use_replicas, failed)
+        if exchange.replicas_only:
+            endpoint = _replica(registry, route, failed)
+        else:
+            endpoint = registry.select(route.upstream, use_replicas, failed)
         exchange.endpoint = endpoint
         exchange.attempts += 1
         exchange.bytes_sent_up = 0
@@ -57,6 +60,23 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
                 raise
             reused_died = error.kind is ErrorKind.REUSED_CONNECTION_CLOSED
             failed = None if reused_died else endpoint
+
+
+def has_replica(exchange: Exchange, registry: Registry[Any]) -> bool:
+    """Whether a replica could answer this request now: it is a read, the route lets replicas have it, and one is up."""
+    route, request = exchange.route, exchange.request
+    assert route is not None
+    if route.read_primary or request.method not in _SAFE or request.upgrade:
+        return False
+    return registry.select_replica(route.upstream) is not None
+
+
+def _replica(registry: Registry[Any], route: Route, failed: Endpoint[Any] | None) -> Endpoint[Any]:
+    """For a request that only a replica may answer. Raises ProxyError when the last one went out a moment ago."""
+    endpoint = registry.select_replica(route.upstream, failed)
+    if endpoint is None:
+        raise ProxyError(ErrorKind.NO_ENDPOINT, f"no replica of {route.upstream.name} is up", retry_after_s=1.0)
+    return endpoint
 
 
 async def _attempt(

@@ -54,10 +54,10 @@ def test_text_for_people(ask: Any) -> None:
         "route     search: /api/search                                           proxy.yaml:15",
         "client    203.0.113.7; no user",
         "limits    per-ip: 200/min by ip, gcra, burst 200                        proxy.yaml:10",
-        "            Counted by ip. Key weir:1:gcra:6:per-ip:i203.0.113.7",
+        "            Counted by ip. Key weir:1:gcra:6:per-ip:{i203.0.113.7}",
         "          per-user: 60/min by user, gcra, burst 60                      proxy.yaml:11",
         "            The request has no user: counted by address instead (missing: ip)."
-        " Key weir:1:gcra:8:per-user:i203.0.113.7",
+        " Key weir:1:gcra:8:per-user:{i203.0.113.7}",
         "          per-key: 5/s by api_key, gcra, burst 5                        proxy.yaml:12",
         "            The request has no api_key: not limited by this policy (missing: skip).",
         "cache     GET and HEAD; fresh for 1m; whatever utm is",
@@ -72,9 +72,9 @@ def test_a_user_is_known_by_what_the_request_carries(ask: Any) -> None:
     said = ask("GET /api/search", "-H", "X-API-Key: abc")
     assert (said["client"]["user"], said["client"]["api_key"], said["client"]["via"]) == ("mobile", "mobile", "api_key")
     assert [limit["key"] for limit in said["limits"]] == [
-        "weir:1:gcra:6:per-ip:i127.0.0.1",
-        "weir:1:gcra:8:per-user:umobile",
-        "weir:1:gcra:7:per-key:kmobile",
+        "weir:1:gcra:6:per-ip:{i127.0.0.1}",
+        "weir:1:gcra:8:per-user:{umobile}",
+        "weir:1:gcra:7:per-key:{kmobile}",
     ]
 
 
@@ -108,8 +108,13 @@ def test_the_choice_of_the_upstream_has_a_reason(ask: Any, request_line: str, ro
         (["TRACE /api/search"], "405 from Weir: The method is refused (TRACE)", None),
         (["GET /api//../search"], "400 from Weir: The request is malformed or ambiguous", None),
         (["GET /api/items/5"], "401 from Weir: This route requires an authenticated user", "item"),
+        (["GET /device", "-H", "X-Device: 1"], "429 from Weir: Request cannot be satisfied", "device"),
         (["GET /device"], "429 from Weir: Request cannot be satisfied as assigned quota has been exceeded", "device"),
-        (["GET /device", "-H", "X-Device: 1"], "goes on to the cache or the upstream, while the limits", "device"),
+        (
+            ["GET /device", "-H", "X-Device: 1", "--ip", "10.0.0.1"],
+            "goes on to the cache or the upstream, while the limits",
+            "device",
+        ),
         (
             ["OPTIONS /api/search", "-H", "Origin: https://a.example", "-H", "Access-Control-Request-Method: GET"],
             "204 from Weir: the route's CORS rule answers a preflight",

@@ -22,13 +22,14 @@ def _hash(key: str) -> str:
     return "sha256:" + sha256(key.encode()).hexdigest()
 
 
-KEYS = {"shop": _hash("key-of-the-shop"), "bot": _hash("key-of-the-bot")}
+KEYS = {"shop": (_hash("key-of-the-shop"), None), "bot": (_hash("key-of-the-bot"), "pro")}
 
 
 def test_a_key_stands_for_its_id(make_request: MakeRequest) -> None:
     finding = ApiKeySource("X-API-Key", KEYS).find(make_request(("x-api-key", "key-of-the-bot")), 0.0)
     assert finding is not None
     assert (finding.user, finding.api_key, finding.via, finding.error) == ("bot", "bot", "api_key", None)
+    assert finding.plan == "pro"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_in_authorization_the_key_follows_bearer(make_request: MakeRequest, valu
 
 def test_one_key_has_one_id() -> None:
     with pytest.raises(ValueError, match="the API keys `a` and `b` are the same key"):
-        ApiKeySource("X-API-Key", {"a": _hash("k"), "b": _hash("k")})
+        ApiKeySource("X-API-Key", {"a": (_hash("k"), None), "b": (_hash("k"), "pro")})
 
 
 def test_an_unknown_key_takes_as_long_as_a_known_one(make_request: MakeRequest) -> None:
@@ -86,7 +87,14 @@ def test_an_unknown_key_takes_as_long_as_a_known_one(make_request: MakeRequest) 
 
 def test_a_file_of_keys(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    path.write_text(f'# the keys\n\nshop: {KEYS["shop"]}\n  bot:   "{KEYS["bot"].upper().replace("SHA", "sha")}"  \n')
+    shop, bot = KEYS["shop"][0], KEYS["bot"][0]
+    path.write_text(f'# the keys\n\nshop: {shop}\n  bot:   "{bot.upper().replace("SHA", "sha")}"  \n')
+    assert read_key_file(str(path)) == {"shop": (shop, None), "bot": (bot, None)}
+
+
+def test_a_file_of_keys_with_plans(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f'shop: {KEYS["shop"][0]}\nbot: {{hash: "{KEYS["bot"][0]}", plan: pro}}\n')
     assert read_key_file(str(path)) == KEYS
 
 
@@ -94,8 +102,8 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("shop sha256:00\n", "line 1 of `.*` is not `id: sha256:`"),
-        ("a: " + KEYS["bot"] + "\nshop: the-key-itself\n", "line 2 of `.*` is not `id: sha256:`"),
-        (f"a: {KEYS['bot']}\na: {KEYS['shop']}\n", "line 2 of `.*` has the id `a` for the second time"),
+        ("a: " + KEYS["bot"][0] + "\nshop: the-key-itself\n", "line 2 of `.*` is not `id: sha256:`"),
+        (f"a: {KEYS['bot'][0]}\na: {KEYS['shop'][0]}\n", "line 2 of `.*` has the id `a` for the second time"),
         ("\udcff", "is not text"),
     ],
 )

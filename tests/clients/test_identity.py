@@ -129,6 +129,44 @@ def test_a_tenant_comes_from_a_trusted_field_or_a_verified_claim(
     assert (client.user, client.tenant) == ("from-jwt", found)
 
 
+@pytest.mark.parametrize(
+    ("plan", "is_trusted", "found"),
+    [
+        ({"header": "X-Plan"}, True, "from-header"),
+        ({"header": "X-Plan"}, False, None),
+        ({"claim": "tier"}, False, "gold"),
+        ({"claim": "none"}, False, None),
+    ],
+)
+def test_a_plan_comes_from_a_trusted_field_or_a_verified_claim(
+    make_request: MakeRequest, signers: Any, now: float, plan: dict[str, str], is_trusted: bool, found: str | None
+) -> None:
+    token = "Bearer " + signers["HS256"].token(sub="ana", tier="gold")
+    request = make_request(("Authorization", token), ("X-Plan", "from-header"))
+    client = _identity(user=JWT, plan=plan).client_of(_peer(), request, is_trusted, now)
+    assert (client.user, client.plan) == ("ana", found)
+
+
+def test_a_forged_token_brings_no_plan(make_request: MakeRequest, signers: Any, now: float) -> None:
+    token = "Bearer " + signers["HS256"].token(sub="ana", tier="gold")[:-4] + "AAAA"
+    client = _identity(user=JWT, plan={"claim": "tier"}).client_of(
+        _peer(), make_request(("Authorization", token)), False, now
+    )
+    assert (client.user, client.plan) == (None, None)
+
+
+def test_an_api_key_may_have_a_plan(make_request: MakeRequest, now: float) -> None:
+    keys = {"bot": {"hash": HASH, "plan": "pro"}}
+    request = make_request(("X-API-Key", "the-key"), ("X-Plan", "gold"))
+    identity = _identity(user={"api_key": {"keys": keys}})
+    assert identity.client_of(_peer(), request, False, now).plan == "pro"
+    assert identity.client_of(_peer(), make_request(("X-API-Key", "other")), False, now).plan is None
+    trusting = _identity(user={"api_key": {"keys": keys}}, plan={"header": "X-Plan"})
+    assert trusting.client_of(_peer(), request, True, now).plan == "gold"
+    assert trusting.client_of(_peer(), request, False, now).plan == "pro"
+    assert trusting.private_fields == {b"x-plan"}
+
+
 def test_a_tenant_needs_no_user(make_request: MakeRequest, now: float) -> None:
     identity = _identity(tenant={"header": "X-Org"})
     client = identity.client_of(_peer(), make_request(("X-Org", "acme")), True, now)
@@ -249,6 +287,8 @@ def test_what_cannot_be_compiled_is_said_in_one_sentence(settings: dict[str, Any
         ({"tenant": {}}, "from a `header` or from a `claim`"),
         ({"tenant": {"header": "X-Org", "claim": "org"}}, "from a `header` or from a `claim`"),
         ({"user": HEADER, "tenant": {"claim": "org"}}, "needs a user from a `jwt`"),
+        ({"plan": {"header": "X-Plan", "claim": "plan"}}, "a plan comes from a `header` or from a `claim`"),
+        ({"user": HEADER, "plan": {"claim": "plan"}}, "a plan from a `claim` needs a user from a `jwt`"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any], words: str) -> None:

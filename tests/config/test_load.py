@@ -228,6 +228,11 @@ def test_the_same_file_is_included_once(tmp_path: Path) -> None:
     assert len(loaded.files) == 2
 
 
+def test_tests_of_policies_beside_them_are_no_policies(tmp_path: Path) -> None:
+    files = {"policies__marketplace": MARKETPLACE, "policies__marketplace.test": "tests: []\n"}
+    assert len(good(load(write(tmp_path, proxy=ROOT, **files))).files) == 2
+
+
 def test_errors_without_end_are_counted_and_not_shown() -> None:
     loaded = load_text("version: 1\n" + "".join(f"key{number}: 1\n" for number in range(150)))
     assert len(loaded.diagnostics) == 102

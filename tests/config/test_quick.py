@@ -29,7 +29,7 @@ def test_every_option_has_its_effect() -> None:
         admin="off",
         store="redis://:pa$${NAME}@127.0.0.1",
     )
-    assert loaded.diagnostics == ()
+    assert [diagnostic.code for diagnostic in loaded.diagnostics] == ["WEIR0407"]  # nobody may set X-Device
     assert loaded.snapshot is not None
     assert loaded.settings is not None
     (route,) = loaded.snapshot.routes.routes

@@ -114,7 +114,7 @@ def test_a_bomb_is_refused_at_once(text: str, message: str) -> None:
     took_s = time.process_time() - started  # of the processor: the machine may be busy
     assert document.root is None
     assert message in document.diagnostics[0].message
-    assert took_s < 0.2
+    assert took_s < 0.5
 
 
 def test_what_stays_within_the_bounds_is_read() -> None:

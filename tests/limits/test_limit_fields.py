@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.limits import fields
 from proxy.limits.fields import FieldRenderer
-from proxy.limits.policy import LimitPolicy, compile_limit
+from proxy.limits.policy import Kind, LimitPolicy, compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.verdict import ALLOW, SHARED, Verdict
 
@@ -36,7 +36,7 @@ def verdict(
     mode: str = SHARED,
 ) -> Verdict:
     violated = (tightest,) if retry_after_s else ()
-    return Verdict(asked, tightest, b"key", remaining, reset_s, retry_after_s, violated, mode)
+    return Verdict(asked, [b"key"] * len(asked), tightest, b"key", remaining, reset_s, retry_after_s, violated, mode)
 
 
 def lines(which: Verdict, **settings: Any) -> list[str]:
@@ -140,6 +140,36 @@ def test_the_fields_are_structured_fields_that_any_parser_reads(
     assert reset_s <= parameters["t"] <= reset_s + 1
     if retry_after_s:
         assert int(values["Retry-After"]) >= max(parameters["t"], retry_after_s, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "policy_parameters", "parameters"),
+    [
+        ({"rate": None, "algorithm": "inflight", "limit": 40}, {"q": 40, "qu": "concurrent-requests"}, {"r": 17}),
+        (
+            *({"cost": {"response_bytes": "1KiB"}}, {"q": 204_800, "qu": "content-bytes", "w": 60}),
+            {"r": 17 * 1024, "t": 2},
+        ),
+        ({"algorithm": "fixed", "rate": "9/month", "time_zone": "UTC"}, {"q": 9, "w": 2_629_746}, {"r": 17, "t": 2}),
+    ],
+    ids=["inflight", "bytes", "calendar"],
+)
+def test_other_units_are_told_as_such(
+    settings: dict[str, Any], policy_parameters: dict[str, Any], parameters: dict[str, Any]
+) -> None:
+    limit = policy(**settings)
+    values = dict([line.split(": ", 1) for line in lines(verdict(limit, asked=(limit,)))])
+    assert http_sf.parse(values["RateLimit-Policy"].encode(), tltype="list") == [("per-ip", policy_parameters)]
+    assert http_sf.parse(values["RateLimit"].encode(), tltype="list") == [("per-ip", parameters)]
+    refused = verdict(limit, asked=(limit,), remaining=0, reset_s=9.5, retry_after_s=9.5)
+    assert lines(refused)[-1] == "Retry-After: 10"
+
+
+def test_what_is_not_enforced_is_not_announced() -> None:
+    shadow = compile_limit("shadow", LimitSettings(rate="9/min"), "test.yaml:1", Kind(is_enforced=False))  # type: ignore[arg-type]
+    assert lines(verdict(shadow, asked=(shadow,))) == []
+    told = lines(verdict(asked=(shadow, PER_IP)))
+    assert 'RateLimit-Policy: "per-ip";q=200;w=60' in told
 
 
 def test_a_version_of_the_draft_is_a_row_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:

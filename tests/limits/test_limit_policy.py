@@ -9,12 +9,17 @@ from pydantic import ValidationError
 
 from proxy.core.settings import FromText
 from proxy.core.units import Rate
+from proxy.limits.limit import Limit
 from proxy.limits.policy import LimitPolicy, compile_limit, keep_stats
 from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
 
 
 def policy(name: str = "per-ip", **settings: Any) -> LimitPolicy:
     return compile_limit(name, LimitSettings.model_validate(settings, context=FromText()), "shop.yaml:3")
+
+
+def limit(name: str, **settings: Any) -> Limit:
+    return Limit(name, LimitSettings.model_validate(settings, context=FromText()), "shop.yaml:3")
 
 
 def test_a_limit_needs_no_more_than_its_rate() -> None:
@@ -41,7 +46,7 @@ def test_a_limit_needs_no_more_than_its_rate() -> None:
         ({"rate": "5/s", "by": ["header:X-A", "header:x-a"]}, "`by` names something twice"),
         ({"rate": "5/s", "algorithm": "fixed", "burst": 3}, "`burst` has no meaning for the algorithm `fixed`"),
         ({"rate": "5/s", "burst": 0}, "greater than or equal to 1"),
-        ({"rate": "5/s", "algorithm": "leaky"}, "'gcra', 'fixed' or 'sliding'"),
+        ({"rate": "5/s", "algorithm": "leaky"}, "'gcra', 'fixed', 'sliding', 'log' or 'inflight'"),
         ({"rate": "5/s", "missing": "allow"}, "'ip', 'skip' or 'deny'"),
         ({"rate": "5/s", "rates": "5/s"}, "Extra inputs"),
         ({}, "required"),
@@ -84,25 +89,26 @@ def test_a_policy_is_announced_with_its_quota_and_window(settings: dict[str, Any
 @pytest.mark.parametrize(
     ("settings", "argument"),
     [
-        ({"rate": "4/s"}, b"gcra 0.25 1.0 1.001953125"),
-        ({"rate": "4/s", "burst": 2}, b"gcra 0.25 0.5 0.501953125"),
-        ({"rate": "3/10s", "algorithm": "fixed"}, b"fixed 3 10.0"),
-        ({"rate": "4/16s", "algorithm": "sliding"}, b"sliding 4 16.0 1.0"),
+        ({"rate": "4/s"}, b"gcra 1 1 0.25 1.0 1.001953125 0.0"),
+        ({"rate": "4/s", "burst": 2}, b"gcra 1 1 0.25 0.5 0.501953125 0.0"),
+        ({"rate": "3/10s", "algorithm": "fixed"}, b"fixed 1 1 3 10.0"),
+        ({"rate": "4/16s", "algorithm": "sliding"}, b"sliding 1 1 4 16.0 1.0"),
     ],
     ids=["gcra", "burst", "fixed", "sliding"],
 )
 def test_the_script_gets_the_same_numbers_as_the_step(settings: dict[str, Any], argument: bytes) -> None:
     limit = policy(**settings)
     assert limit.script_argument == b"$%d\r\n%b\r\n" % (len(argument), argument)
-    assert argument.decode() == " ".join([limit.algorithm, *map(repr, limit.numbers)])
+    assert argument.decode() == " ".join([limit.algorithm, "1", "1", *map(repr, limit.numbers)])
 
 
 def test_policies_that_keep_their_name_keep_their_counters_over_a_reload() -> None:
-    old = [policy("a", rate="5/s"), policy("gone", rate="5/s")]
+    old = [limit("a", rate="5/s"), limit("gone", rate="5/s")]
     old[0].stats.allowed, old[0].stats.denied = 7, 3
-    new = [policy("b", rate="5/s"), policy("a", rate="9/s")]
+    new = [limit("b", rate="5/s"), limit("a", rate="9/s", plans={"pro": "90/s"})]
     keep_stats(new, old)
-    assert new[1].stats is old[0].stats
+    assert new[1].stats is new[1].live.stats is new[1].policies(b"k", "pro", None)[0].stats is old[0].stats
+    assert new[1].box is new[1].live.box is old[0].box
     assert (new[0].stats.allowed, new[0].stats.denied) == (0, 0)
 
 

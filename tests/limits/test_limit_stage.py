@@ -12,8 +12,8 @@ from proxy.core.errors import ErrorKind
 from proxy.exchange import Exchange
 from proxy.http.message import Request, Response
 from proxy.limits.describe import describe
+from proxy.limits.limit import Limit
 from proxy.limits.memory_store import MemoryStore
-from proxy.limits.policy import LimitPolicy, compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.stage import Limiter, admit, admit_now
 from proxy.limits.verdict import DENY, LOCAL
@@ -21,14 +21,17 @@ from proxy.limits.verdict import DENY, LOCAL
 IDENTIFIER = b"0192f0c1-2b3a-7000-9b1c-4dd7f0a1b2c3"
 
 
-def policy(name: str = "per-ip", **settings: Any) -> LimitPolicy:
-    return compile_limit(name, LimitSettings.model_validate({"rate": "2/h", "by": "ip", **settings}), "test.yaml:1")
+def policy(name: str = "per-ip", **settings: Any) -> Limit:
+    return Limit(name, LimitSettings.model_validate({"rate": "2/h", "by": "ip", **settings}), "test.yaml:1")
 
 
 class Caller:
+    address = "203.0.113.7"
     key_address = b"203.0.113.7"
     tenant = None
     api_key = None
+    plan = None
+    is_vouched_for = True
     limit_keys: Any = None
 
     def __init__(self, user: str | None) -> None:
@@ -37,12 +40,13 @@ class Caller:
 
 class Somewhere:
     name = "search"
+    announces_limits = True
 
-    def __init__(self, *limits: LimitPolicy) -> None:
+    def __init__(self, *limits: Limit) -> None:
         self.limits = limits
 
 
-def exchange(*limits: LimitPolicy, user: str | None = None) -> Exchange:
+def exchange(*limits: Limit, user: str | None = None) -> Exchange:
     request = Request(b"GET", b"/api/search", 1, [], {})
     made = Exchange(request, None, None, Caller(user), False, IDENTIFIER, 0.0)  # type: ignore[arg-type]
     made.route = Somewhere(*limits)  # type: ignore[assignment]
@@ -79,7 +83,7 @@ async def test_an_admitted_request_goes_on_and_carries_its_verdict(admitting: An
     made = exchange(policy())
     assert await admitting(made) is None
     assert (made.decision.denied, made.decision.remaining, made.decision.mode) == (False, 1, LOCAL)
-    assert made.decision.key == b"weir:1:gcra:6:per-ip:i203.0.113.7"
+    assert made.decision.key == b"weir:1:gcra:6:per-ip:{i203.0.113.7}"
     assert b"X-RateLimit-Remaining: 1\r\n" in made.decision.lines(1e9)
     assert made.error is None
 
@@ -137,7 +141,7 @@ async def test_a_limit_that_is_skipped_counts_nothing_and_announces_nothing(admi
         made = exchange(*limits)
         assert await admitting(made) is None
     if beside:
-        assert made.decision.policies == (wide,)
+        assert made.decision.policies == (wide.live,)
         assert b"per-user" not in made.decision.lines(1e9)
     else:
         assert made.decision is None
@@ -168,7 +172,7 @@ async def test_every_policy_counts_what_it_allowed_and_what_it_denied(admitting:
 def test_the_documents_of_refusals_do_not_grow_without_bound() -> None:
     limiter = Limiter(LimiterSettings(), MemoryStore(1000))
     for i in range(5000):
-        assert f'"p{i}","q{i}"'.encode() in limiter.document_head((policy(f"p{i}"), policy(f"q{i}")))
+        assert f'"p{i}","q{i}"'.encode() in limiter.document_head((policy(f"p{i}").live, policy(f"q{i}").live))
     assert len(limiter._documents) <= 4096
 
 
@@ -214,7 +218,7 @@ def test_explain_says_the_most_that_can_pass_in_one_period(
 ) -> None:
     said = describe(policy(**settings), Caller(None), exchange().request, Somewhere())
     assert (said.burst, said.most_in_a_window, said.rate) == (burst, most, "60/min")
-    assert said.key == f"weir:1:{said.algorithm}:6:per-ip:i203.0.113.7"
+    assert said.key == f"weir:1:{said.algorithm}:6:per-ip:{{i203.0.113.7}}"
 
 
 async def test_a_clients_keys_are_remembered_for_its_route_alone(admitting: Any) -> None:

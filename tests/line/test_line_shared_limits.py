@@ -21,7 +21,8 @@ defaults: {{upstream: app}}
 routes:
   - {{name: rest}}
   - {{name: shared, match: {{path: /shared}}, limits: [{{name: shared, rate: 30/h, by: global}}]}}
-  - {{name: local, match: {{path: /local}}, limits: [{{name: local, rate: 5/h, by: ip}}]}}
+  - {{name: again, match: {{path: /again}}, limits: [{{name: again, rate: 30/h, by: global}}]}}
+  - {{name: local, match: {{path: /local}}, limits: [{{name: local, rate: 100/h, by: ip}}]}}
   - {{name: start, match: {{path: /start}}, limits: [{{name: start, rate: 5/h, by: ip}}]}}
   - {{name: wide, match: {{path: /wide}}, limits: [{{name: wide, rate: 100000/h, by: ip}}]}}
   - {{name: open, match: {{path: /open}}, limits: [{{name: open, rate: 1/h, by: ip, on_store_error: allow}}]}}
@@ -49,7 +50,8 @@ def three(start_module_weir: StartWeir, text: str, store: Store) -> list[Weir]:
     store.kill()
     weirs = [weir.ready() for weir in [start_module_weir(text, wait=False) for _ in range(3)]]
     first = weirs[0]
-    assert [first.get("/start").status for _ in range(6)] == [200] * 5 + [429], "it serves without its store"
+    # 95 % of five, in whole requests: there may be a Weir that it has not heard of
+    assert [first.get("/start").status for _ in range(6)] == [200] * 4 + [429] * 2, "it serves without its store"
     assert is_local(first)
     store.start()
     return weirs
@@ -110,9 +112,16 @@ def test_a_store_that_stalls_costs_each_request_its_deadline_at_most(pair: list[
         store.go_on()
 
 
+def fleet_of(weir: Weir) -> int:
+    """How many Weirs it knows to share the store, itself among them."""
+    (of_store,) = [part for part in weir.healthz().json()["components"] if part["name"] == "store"]
+    return int(of_store["fleet"])
+
+
 def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: list[Weir], store: Store) -> None:
     weir, other = pair
     eventually(lambda: asks_the_store(weir) and asks_the_store(other), 8.0)
+    eventually(lambda: fleet_of(weir) >= 2, 8.0)
     time.sleep(0.25)  # events are written five times a second
     lost, back = len(weir.events("store_lost")), len(weir.events("store_back"))
     seen: list[tuple[int, float]] = []
@@ -138,8 +147,9 @@ def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: list
     eventually(lambda: len(weir.events("store_lost")) == lost + 1)
     assert weir.metric("weir_limit_store_degraded") == 1.0
     assert weir.metric("weir_limit_store_requests_total", mode="degraded") > 0
-    local = [weir.get("/local").status for _ in range(7)]
-    assert local == [200] * 5 + [429] * 2, "local enforcement is the default"
+    local = [weir.get("/local").status for _ in range(50)]
+    share = int(100 * 0.95 / fleet_of(weir))
+    assert local == [200] * share + [429] * (50 - share), "its share of the limit is the default"
     assert [weir.get("/open").status for _ in range(3)] == [200] * 3
     shut = weir.get("/shut")
     assert (shut.status, shut.reason) == (429, "rate_limited")
@@ -154,8 +164,8 @@ def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: list
     eventually(lambda: len(weir.events("store_back")) == back + 1)
     assert weir.metric("weir_limit_store_degraded") == 0.0
     for _ in range(15):
-        assert (weir.get("/shared").status, other.get("/shared").status) == (200, 200)
-    assert (weir.get("/shared").status, other.get("/shared").status) == (429, 429)
+        assert (weir.get("/again").status, other.get("/again").status) == (200, 200)
+    assert (weir.get("/again").status, other.get("/again").status) == (429, 429)
 
 
 def test_it_stops_in_time_while_its_store_is_stalled(pair: list[Weir], store: Store) -> None:
