@@ -1,21 +1,21 @@
-"""The admin application: /livez, /readyz, /healthz and /metrics.
+"""The admin application: /livez, /readyz, /healthz and /metrics for everybody who can reach it, /v1/ with a token.
 
-GET and HEAD only; a Host allow-list against DNS rebinding; errors as problem documents that repeat nothing; no cache
-and no banner. Nothing here changes anything.
+A Host allow-list against DNS rebinding; errors as problem documents that repeat nothing; no cache and no banner. Only
+/v1/ (operator.py) changes anything.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-import msgspec
 from aiohttp import hdrs, web
 
+from proxy.admin.answers import json_response, problem
 from proxy.admin.health import CachedReport, Health, unready_reason
 from proxy.admin.hosts import configured_hosts, is_allowed_host
+from proxy.admin.operator import Operator
 from proxy.observe.exposition import CONTENT_TYPE, expose
 
 log = logging.getLogger("weir.admin")
@@ -30,6 +30,7 @@ SECURITY_FIELDS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 RETRY_AFTER_S: Final = 1
+MAX_BODY_BYTES: Final = 16 * 1024
 
 
 class View(Protocol):
@@ -47,14 +48,16 @@ class View(Protocol):
         """Where the listener was configured to be: its name is an allowed Host."""
 
 
-def make_admin(view: View) -> web.Application:
-    """The application for the admin listener. `runner.AdminRunner` hosts it."""
+def make_admin(view: View, operator: Operator | None = None) -> web.Application:
+    """The application for the admin listener. `runner.AdminRunner` hosts it. Without an operator there is no /v1/."""
     routes = _Routes(view)
-    app = web.Application(middlewares=[_guard(configured_hosts(view.address))])
+    app = web.Application(middlewares=[_guard(configured_hosts(view.address))], client_max_size=MAX_BODY_BYTES)
     app.router.add_get("/livez", routes.livez)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/metrics", routes.metrics)
+    if operator is not None:
+        operator.add_to(app)
     app.on_response_prepare.append(_set_fields)
     return app
 
@@ -82,18 +85,6 @@ class _Routes:
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=await expose(self._metrics), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
-
-
-def json_response(status: int, document: dict[str, Any], content_type: str = "application/json") -> web.Response:
-    return web.Response(
-        status=status, body=msgspec.json.encode(document) + b"\n", headers={hdrs.CONTENT_TYPE: content_type}
-    )
-
-
-def problem(status: int, title: str = "", **members: Any) -> web.Response:
-    """A problem document (RFC 9457). It repeats nothing of the request."""
-    document = {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status, **members}
-    return json_response(status, document, "application/problem+json")
 
 
 def _guard(configured: frozenset[str]) -> Any:

@@ -11,7 +11,8 @@ from typing import Final, cast
 
 from aiohttp import hdrs, web
 
-from proxy.admin.app import SECURITY_FIELDS, problem
+from proxy.admin.answers import problem
+from proxy.admin.app import SECURITY_FIELDS
 
 MAX_CONNECTIONS: Final = 64
 MAX_CONNECTION_AGE_S: Final = 30.0  # one request each (app.py), so only a stalled peer gets this old

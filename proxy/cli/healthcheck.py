@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Final
+
+from proxy.cli.connection import DEFAULT_ADMIN, connect
 
 __all__ = ["main"]
 
-DEFAULT_ADMIN: Final = "127.0.0.1:9901"
 _MAX_BYTES: Final = 4096  # of the answer, shown when it is not 200
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _ask(admin: str, path: str, timeout_s: float) -> tuple[int, str]:
-    with closing(_connect(admin, timeout_s)) as connection:
+    with closing(connect(admin, timeout_s)) as connection:
         connection.request("GET", path, headers={"Connection": "close"})
         with connection.getresponse() as answer:
             return answer.status, answer.read(_MAX_BYTES).decode("utf-8", "replace").strip()
@@ -55,24 +55,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--path", default="/readyz", help="what to ask for: /readyz (default), /livez or /healthz")
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds (default: 3)")
     return parser
-
-
-def _connect(admin: str, timeout_s: float) -> HTTPConnection:
-    if admin.startswith("unix:"):
-        return _UnixConnection(admin.removeprefix("unix:"), timeout_s)
-    address = admin.removeprefix("http://").rstrip("/")
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ValueError("write host:port or unix:/path")
-    return HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)

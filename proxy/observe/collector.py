@@ -7,9 +7,9 @@ store, no cache) has no series.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import ProcessCollector
 
@@ -19,7 +19,7 @@ from proxy.observe.events import Event
 from proxy.observe.families import Family, Values, edges_of, histograms, numbers, summaries
 from proxy.observe.loop_lag import BOUNDS_S
 from proxy.observe.metrics import DURATION_BOUNDS_S, MAX_OUTCOMES, MAX_ROUTES, OVERFLOW, RouteStats
-from proxy.observe.views import CacheView, ConnectionsView, EndpointView, LimitStoreView
+from proxy.observe.views import CacheView, ConnectionsView, ControlsView, EndpointView, LimitStoreView, LimitView
 
 if TYPE_CHECKING:
     from proxy.observe.observe import Observe
@@ -43,6 +43,7 @@ class Sources:
     cache: CacheView | None = None
     endpoints: Callable[[], Iterable[EndpointView]] = field(default=_nothing)
     connections: ConnectionsView | None = None
+    controls: ControlsView | None = None
 
 
 class Collector:
@@ -61,7 +62,9 @@ class Collector:
             yield _one(d.ACCEPTED, sources.connections.accepted)
         yield _each(d.MALFORMED, observe.malformed.counts)
         if snapshot is not None:
-            yield numbers(d.DECISIONS, _decisions(snapshot.limits))
+            yield from _limits(snapshot.limits)
+        if sources.controls is not None:
+            yield _each(d.LIMIT_CONTROLS, sources.controls.counts())
         if sources.limit_store is not None:
             yield from _limit_store(sources.limit_store)
         if sources.cache is not None:
@@ -93,10 +96,23 @@ def _outcomes(routes: Iterable[RouteStats]) -> Iterator[tuple[Values, float]]:
             yield (stats.route, method.decode("ascii"), str(status) if status else OVERFLOW, reason), count
 
 
-def _decisions(policies: Iterable[Any]) -> Iterator[tuple[Values, float]]:
-    for policy in policies:
-        yield (policy.name, "allowed"), policy.stats.allowed
-        yield (policy.name, "denied"), policy.stats.denied
+def _limits(limits: Sequence[LimitView]) -> Iterator[Family]:
+    yield numbers(d.DECISIONS, _decisions(limits))
+    yield numbers(d.LIMIT_NEAR, (((limit.name,), limit.stats.near) for limit in limits))
+    yield numbers(d.LIMIT_SETTLED, (((limit.name,), limit.stats.settled) for limit in limits))
+
+
+def _decisions(limits: Iterable[LimitView]) -> Iterator[tuple[Values, float]]:
+    """Always the same few for a limit, however many clients there are."""
+    for limit in limits:
+        name, stats = limit.name, limit.stats
+        yield (name, "allowed"), stats.allowed
+        yield (name, "denied"), stats.denied
+        yield (name, "blocked"), stats.blocked
+        yield (name, "delayed"), stats.delayed
+        yield (name, "diverted"), stats.diverted
+        yield (name, "would_deny"), stats.would_deny
+        yield (name, "candidate_denied"), stats.candidate_denied
 
 
 def _limit_store(store: LimitStoreView) -> Iterator[Family]:
@@ -106,7 +122,15 @@ def _limit_store(store: LimitStoreView) -> Iterator[Family]:
     yield _one(d.STORE_ERRORS, stats.errors)
     yield _one(d.STORE_TIMEOUTS, stats.timeouts)
     yield _one(d.STORE_BREAKER, stats.breaker_openings)
+    yield _each(d.STORE_MODE, {mode: int(status["mode"] == mode) for mode in ("shared", "local")})
     yield _one(d.STORE_DEGRADED, status.get("error") is not None)
+    yield _one(d.DENY_CACHE_HITS, stats.deny_cache_hits)
+    yield _one(d.DENY_CACHE_KEYS, stats.deny_cache_size)
+    fates = {"taken": stats.leased_units, "returned": stats.returned_units, "stranded": stats.stranded_units}
+    yield _each(d.LEASED_UNITS, fates)
+    yield _one(d.MERGED_UNITS, stats.merged_units)
+    yield _one(d.FLEET_SIZE, stats.fleet_size)
+    yield _one(d.LOCAL_SHARE, stats.local_share)
     if "keys" in status:
         yield _one(d.LIMIT_KEYS, status["keys"])
     yield _one(d.LIMIT_EVICTIONS, stats.evictions)

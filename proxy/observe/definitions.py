@@ -71,7 +71,25 @@ DECISIONS: Final = Definition(
     "weir_limit_decisions_total",
     "counter",
     ("policy", "decision"),
-    "Requests by what a limit said of them: `allowed` passed all their limits, `denied` were refused by this one.",
+    "Requests by what a limit said of them: `allowed` passed all their limits; `denied` were refused by this one; "
+    "`blocked` are of clients that are banned, in the penalty box or on its deny list; `delayed` passed after a wait; "
+    "`diverted` were over it and got a stored response or a replica's; `would_deny` passed, because it is in shadow "
+    "for them; `candidate_denied` are those that its candidate would have refused.",
+)
+LIMIT_NEAR: Final = Definition(
+    "weir_limit_near_total",
+    "counter",
+    ("policy",),
+    "Requests that passed with this limit the tightest and most of its quota (`limiter.near`) used.",
+)
+LIMIT_SETTLED: Final = Definition(
+    "weir_limit_settled_total", "counter", ("policy",), "Charges that were corrected after the response."
+)
+LIMIT_CONTROLS: Final = Definition(
+    "weir_limit_controls",
+    "gauge",
+    ("kind",),
+    "What is in force by decision: `ban`, `allow`, `override` and `kill` of operators, `penalty` of the penalty box.",
 )
 STORE_REQUESTS: Final = Definition(
     "weir_limit_store_requests_total",
@@ -94,8 +112,40 @@ STORE_TIMEOUTS: Final = Definition(
 STORE_BREAKER: Final = Definition(
     "weir_limit_store_breaker_openings_total", "counter", (), "Times that the shared store was given up for a while."
 )
+STORE_MODE: Final = Definition(
+    "weir_limit_store_mode",
+    "gauge",
+    ("mode",),
+    "1 for where limits are decided now: `shared`, or `local` in this process.",
+)
 STORE_DEGRADED: Final = Definition(
     "weir_limit_store_degraded", "gauge", (), "1 while the shared store is away, else 0."
+)
+DENY_CACHE_HITS: Final = Definition(
+    "weir_limit_deny_cache_hits_total", "counter", (), "Requests denied without asking the shared store again."
+)
+DENY_CACHE_KEYS: Final = Definition(
+    "weir_limit_deny_cache_keys", "gauge", (), "Keys that are known to be exhausted, as of about a second ago."
+)
+LEASED_UNITS: Final = Definition(
+    "weir_limit_leased_units_total",
+    "counter",
+    ("fate",),
+    "Units of `accuracy: leased`: `taken` in advance; of those `returned` unspent; `stranded`, neither spent nor "
+    "returned in time, which is the error that leasing has made.",
+)
+MERGED_UNITS: Final = Definition(
+    "weir_limit_merged_units_total",
+    "counter",
+    (),
+    "Units admitted here while the shared store was away, and charged when it was back.",
+)
+FLEET_SIZE: Final = Definition("weir_limit_fleet_size", "gauge", (), "Weirs that share the store, as last heard.")
+LOCAL_SHARE: Final = Definition(
+    "weir_limit_local_share",
+    "gauge",
+    (),
+    "The part of each limit that this Weir enforces alone while the shared store is away.",
 )
 LIMIT_KEYS: Final = Definition("weir_limit_keys", "gauge", (), "Keys with a count in this process's memory.")
 LIMIT_EVICTIONS: Final = Definition(
@@ -181,8 +231,10 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
     ),
     "Connections": (CONNECTIONS, ACCEPTED, MALFORMED),
     "Limits": (
-        *(DECISIONS, STORE_REQUESTS, STORE_ROUND_TRIP, STORE_ERRORS, STORE_TIMEOUTS, STORE_BREAKER),
-        *(STORE_DEGRADED, LIMIT_KEYS, LIMIT_EVICTIONS, LIMIT_OVERFLOWS),
+        *(DECISIONS, LIMIT_NEAR, LIMIT_SETTLED, LIMIT_CONTROLS),
+        *(STORE_REQUESTS, STORE_ROUND_TRIP, STORE_ERRORS, STORE_TIMEOUTS, STORE_BREAKER, STORE_MODE, STORE_DEGRADED),
+        *(DENY_CACHE_HITS, DENY_CACHE_KEYS, LEASED_UNITS, MERGED_UNITS, FLEET_SIZE, LOCAL_SHARE),
+        *(LIMIT_KEYS, LIMIT_EVICTIONS, LIMIT_OVERFLOWS),
     ),
     "Cache": (CACHE_REQUESTS, CACHE_STORED, CACHE_EVICTED, CACHE_COLLAPSED, CACHE_BYTES, CACHE_ENTRIES),
     "Endpoints": (

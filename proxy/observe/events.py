@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from enum import Enum, unique
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -33,6 +33,8 @@ class Event(Enum):
     RELOAD_REFUSED = ("reload_refused", logging.ERROR)
     STORE_LOST = ("store_lost", logging.WARNING)
     STORE_BACK = ("store_back", logging.INFO)
+    OPERATOR_CHANGE = ("operator_change", logging.INFO)  # audit.py: somebody changed something through /v1/
+    OPERATOR_REFUSED = ("operator_refused", logging.WARNING)  # a request to /v1/ without a token that is known
     REQUEST_MALFORMED = ("request_malformed", logging.INFO)
     EXCHANGE_FAILED = ("exchange_failed", logging.WARNING)  # an upstream broke it
     EXCHANGE_CRASHED = ("exchange_crashed", logging.ERROR)  # a defect of ours
@@ -48,6 +50,10 @@ class Event(Enum):
     @property
     def level(self) -> int:
         return self.value[1]
+
+
+_NEVER_HELD_BACK: Final = frozenset((Event.REQUEST_MALFORMED, Event.OPERATOR_CHANGE))
+"""The first is limited by source, in malformed.py; of the second every line counts."""
 
 
 class Events:
@@ -66,7 +72,7 @@ class Events:
         Never put a secret or a client's bytes in it. Cheap when the line is held back.
         """
         self.counts[event.word] += 1
-        if event is not Event.REQUEST_MALFORMED:  # limited by source, in malformed.py
+        if event not in _NEVER_HELD_BACK:
             held_back = self._hold_back.ask(event, self._clock())
             if held_back is None:
                 return
@@ -160,6 +166,8 @@ def _traceback(record: logging.LogRecord) -> str:
 def _printable(value: Any) -> Any:
     if isinstance(value, bool | int | float) or value is None:
         return value
+    if isinstance(value, dict):
+        return {str(key): _printable(item) for key, item in value.items()}
     return clean(hide_credentials(str(value)))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import ErrorKind, ProxyError, Side
 from proxy.observe.access_log import AccessLog
+from proxy.observe.audit import Audit
 from proxy.observe.events import Event, Events
 from proxy.observe.loop_lag import LoopLag
 from proxy.observe.malformed import MalformedRequests
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 class Observe:
     """One per worker. Survives every reload; `apply` follows the new configuration."""
 
-    __slots__ = ("access_log", "events", "loop_lag", "malformed", "routes", "unmatched")
+    __slots__ = ("access_log", "audit", "events", "loop_lag", "malformed", "routes", "unmatched")
 
     def __init__(self) -> None:
         self.events = Events()
+        self.audit = Audit(self.events)
         self.routes = StatsRegistry()
         self.unmatched = self.routes.unmatched
         self.malformed = MalformedRequests(self.events)

@@ -6,6 +6,32 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 
+class LimitStatsView(Protocol):
+    """Counters of one limit."""
+
+    allowed: int
+    denied: int
+    blocked: int
+    delayed: int
+    diverted: int
+    would_deny: int
+    candidate_denied: int
+    near: int
+    settled: int
+
+
+class LimitView(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def stats(self) -> LimitStatsView: ...
+
+
+class ControlsView(Protocol):
+    def counts(self) -> dict[str, int]:
+        """What is in force, by kind; always the same kinds."""
+
+
 class StoreStatsView(Protocol):
     """Counters of a limit store."""
 
@@ -18,6 +44,14 @@ class StoreStatsView(Protocol):
     breaker_openings: int
     evictions: int
     overflows: int
+    deny_cache_hits: int
+    deny_cache_size: int
+    leased_units: int
+    returned_units: int
+    stranded_units: int
+    merged_units: int
+    fleet_size: int
+    local_share: float
 
 
 class LimitStoreView(Protocol):
@@ -25,7 +59,7 @@ class LimitStoreView(Protocol):
     def stats(self) -> StoreStatsView: ...
 
     def status(self) -> dict[str, Any]:
-        """`error` is None while the store answers; `keys` is there when it counts in memory."""
+        """`mode` is shared or local, `error` None while the store answers; `keys` is there when it is memory."""
 
 
 class PoolView(Protocol):

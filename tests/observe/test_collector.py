@@ -60,17 +60,38 @@ def full_sources(observe: Observe) -> Sources:
         breaker_openings=26,
         evictions=27,
         overflows=28,
+        deny_cache_hits=61,
+        deny_cache_size=62,
+        leased_units=63,
+        returned_units=64,
+        stranded_units=65,
+        merged_units=66,
+        fleet_size=67,
+        local_share=0.475,
     )
     cache_stats = SimpleNamespace(hits=31, stale=32, misses=33, bypass=34, stored=35, evicted=36, collapsed=37)
-    policy = SimpleNamespace(name="per-ip", stats=SimpleNamespace(allowed=41, denied=42))
+    limit_stats = SimpleNamespace(
+        allowed=41,
+        denied=42,
+        blocked=43,
+        delayed=44,
+        diverted=45,
+        would_deny=46,
+        candidate_denied=47,
+        near=48,
+        settled=49,
+    )
+    policy = SimpleNamespace(name="per-ip", stats=limit_stats)
+    controls = {"ban": 71, "penalty": 72, "allow": 73, "override": 74, "kill": 75}
     snapshot: Any = SimpleNamespace(version="0123456789ab", loaded_at_wall=1767225600.0, limits=[policy])
     return Sources(
         observe=observe,
         snapshot=lambda: snapshot,
-        limit_store=SimpleNamespace(stats=store_stats, status=lambda: {"error": "away", "keys": 29}),
+        limit_store=SimpleNamespace(stats=store_stats, status=lambda: {"mode": "local", "error": "away", "keys": 29}),
         cache=SimpleNamespace(stats=cache_stats, bytes=38, entries=39),
         endpoints=lambda: [endpoint],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
+        controls=SimpleNamespace(counts=lambda: controls),
     )
 
 
@@ -102,6 +123,28 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_limit_store_degraded", 1): {},
         ("weir_limit_decisions_total", 41): {"policy": "per-ip", "decision": "allowed"},
         ("weir_limit_decisions_total", 42): {"policy": "per-ip", "decision": "denied"},
+        ("weir_limit_decisions_total", 43): {"policy": "per-ip", "decision": "blocked"},
+        ("weir_limit_decisions_total", 44): {"policy": "per-ip", "decision": "delayed"},
+        ("weir_limit_decisions_total", 45): {"policy": "per-ip", "decision": "diverted"},
+        ("weir_limit_decisions_total", 46): {"policy": "per-ip", "decision": "would_deny"},
+        ("weir_limit_decisions_total", 47): {"policy": "per-ip", "decision": "candidate_denied"},
+        ("weir_limit_near_total", 48): {"policy": "per-ip"},
+        ("weir_limit_settled_total", 49): {"policy": "per-ip"},
+        ("weir_limit_store_mode", 1): {"mode": "local"},
+        ("weir_limit_store_mode", 0): {"mode": "shared"},
+        ("weir_limit_deny_cache_hits_total", 61): {},
+        ("weir_limit_deny_cache_keys", 62): {},
+        ("weir_limit_leased_units_total", 63): {"fate": "taken"},
+        ("weir_limit_leased_units_total", 64): {"fate": "returned"},
+        ("weir_limit_leased_units_total", 65): {"fate": "stranded"},
+        ("weir_limit_merged_units_total", 66): {},
+        ("weir_limit_fleet_size", 67): {},
+        ("weir_limit_local_share", 0.475): {},
+        ("weir_limit_controls", 71): {"kind": "ban"},
+        ("weir_limit_controls", 72): {"kind": "penalty"},
+        ("weir_limit_controls", 73): {"kind": "allow"},
+        ("weir_limit_controls", 74): {"kind": "override"},
+        ("weir_limit_controls", 75): {"kind": "kill"},
         ("weir_cache_requests_total", 31): {"result": "hit"},
         ("weir_cache_requests_total", 32): {"result": "stale"},
         ("weir_cache_requests_total", 33): {"result": "miss"},
@@ -124,6 +167,12 @@ async def test_exactly_the_defined_families_are_shown(observe: Observe, tmp_path
     families = [family.definition for family in Collector(full_sources(observe)).families()]
     assert tuple(definition for definition in families if definition.name.startswith("weir_")) == DEFINITIONS
     assert all(definition.name.startswith(("weir_", "process_")) for definition in families)
+
+
+async def test_a_limit_has_at_most_twenty_series(observe: Observe) -> None:
+    samples = await scrape(full_sources(observe))
+    of_limit = [name for name, labels in samples if ("policy", "per-ip") in labels]
+    assert 0 < len(of_limit) <= 20
 
 
 async def test_a_part_that_is_absent_has_no_series(observe: Observe) -> None:

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.errors import ErrorKind
 from proxy.core.units import Rate
+from proxy.limits.controls import Controls
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import compile_limit
 from proxy.limits.redis_store import RedisStore
@@ -56,15 +57,28 @@ async def test_limits_and_their_store(observe: Observe) -> None:
     policy = compile_limit("per-ip", LimitSettings(rate=Rate(5, 60.0), by="ip"), "t.yaml:1")
     policy.stats.allowed, policy.stats.denied = 3, 2
     store = MemoryStore(max_keys=100)
-    store.decide((policy,), [b"key"], 1, 10.0)
+    store.decide((policy,), [b"key"], 10.0)
     snapshot: Any = SimpleNamespace(version="0", loaded_at_wall=0.0, limits=[policy])
     sources = Sources(observe, snapshot=lambda: snapshot, limit_store=store)
-    assert await read(sources, "weir_limit_decisions_total") == [
+    decisions = await read(sources, "weir_limit_decisions_total")
+    assert decisions[:2] == [
         ({"policy": "per-ip", "decision": "allowed"}, 3),
         ({"policy": "per-ip", "decision": "denied"}, 2),
     ]
+    assert not any(number for _, number in decisions[2:])
+    for name in ("near_total", "settled_total", "deny_cache_hits_total", "leased_units_total", "merged_units_total"):
+        assert await read(sources, f"weir_limit_{name}")
+    assert await read(sources, "weir_limit_store_mode") == [({"mode": "shared"}, 0), ({"mode": "local"}, 1)]
     assert await read(sources, "weir_limit_keys") == [({}, 1)]
     assert await read(sources, "weir_limit_store_degraded") == [({}, 0)]
+
+
+async def test_what_operators_decided(observe: Observe) -> None:
+    controls = Controls(lambda: 10.0)
+    controls.ban("per-ip", b"key", 60.0, "10 denials within 1m")
+    read_kinds = await read(Sources(observe, controls=controls), "weir_limit_controls")
+    counted = {labels["kind"]: number for labels, number in read_kinds}
+    assert counted == {"ban": 0, "penalty": 1, "allow": 0, "override": 0, "kill": 0}
 
 
 async def test_a_shared_store_that_is_not_there(observe: Observe) -> None:
