@@ -10,8 +10,11 @@ from proxy.cli.check import check
 from proxy.cli.demo import demo
 from proxy.cli.explain import explain
 from proxy.cli.healthcheck import main as healthcheck_main
+from proxy.cli.keys import keys
 from proxy.cli.run import run
 from proxy.cli.schema import schema
+from proxy.cli.simulate import simulate
+from proxy.cli.test import try_policies
 from proxy.cli.version import version
 
 __all__ = ["app"]
@@ -39,6 +42,9 @@ def healthcheck(context: typer.Context) -> None:
 app.command()(run)
 app.command()(check)
 app.command(no_args_is_help=True)(explain)
+app.command(no_args_is_help=True)(simulate)
+app.command("test")(try_policies)
+app.add_typer(keys)
 app.command()(schema)
 app.command()(demo)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
