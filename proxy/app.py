@@ -13,6 +13,7 @@ from aiohttp import web
 
 from proxy.admin.app import make_admin
 from proxy.admin.health import Component
+from proxy.admin.operator import Operator, Parts
 from proxy.admin.runner import AdminRunner
 from proxy.cache.cache import Cache
 from proxy.clients.addresses import connection_client
@@ -25,6 +26,9 @@ from proxy.core.errors import ProxyError
 from proxy.core.ids import RequestIds
 from proxy.core.tasks import spawn
 from proxy.exchange import Exchange
+from proxy.limits.controls import Controls
+from proxy.limits.controls_store import ControlsStore
+from proxy.limits.held import Held
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import keep_stats
 from proxy.limits.redis_store import RedisStore
@@ -33,12 +37,11 @@ from proxy.observe.collector import Collector, Sources
 from proxy.observe.events import Event, configure_logging
 from proxy.observe.line_writer import LineWriter
 from proxy.observe.observe import Observe
-from proxy.pipeline import serve
+from proxy.pipeline import ask, serve
 from proxy.server.drain import drain
 from proxy.server.listeners import Listeners
 from proxy.server.socket_files import SocketFile
 from proxy.upstreams.registry import Registry
-from proxy.upstreams.stage import fetch
 from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection
 from proxy.wire.host import Host
@@ -75,7 +78,11 @@ class Services:
         self.observe = Observe()
         self.cache = Cache(self.snapshot.cache, self._refresh)
         self.limit_store = self._limit_store()
-        self.limiter = Limiter(self.snapshot.limiter, self.limit_store)
+        self.controls = Controls(wall)
+        self.controls.changed = self._controls_changed
+        self.controls_store = ControlsStore(self.controls, self.settings.store)
+        self.held = Held()
+        self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
         self.registry: Registry[UpstreamConnection] = Registry(self._open)
         self.jwks = Jwks()
         self.downstream_timers = Timers(DOWNSTREAM_SWEEP_S)
@@ -97,6 +104,7 @@ class Services:
                 cache=self.cache,
                 endpoints=lambda: self.registry.endpoints,
                 connections=self.host,
+                controls=self.controls,
             )
         )
         self.is_open = False
@@ -117,6 +125,8 @@ class Services:
         self.registry.apply(self.snapshot.upstreams, monotonic())
         self.registry.start()
         await self.limit_store.start()
+        await self.controls_store.start()
+        self.held.start(self.limit_store)
         await self.jwks.start(self.snapshot.identity)
         await self._open_admin()
         await self.listeners.open([_Listener(listener) for listener in self.settings.listeners])
@@ -146,6 +156,8 @@ class Services:
             self._admin_file.remove()
         await self.registry.stop()
         await self.jwks.stop()
+        self.held.stop()
+        await self.controls_store.aclose()
         await self.limit_store.aclose()
         self.downstream_timers.stop()
         self.upstream_timers.stop()
@@ -189,7 +201,7 @@ class Services:
         self.host.limits = snapshot.wire
         self.spool_room.apply(snapshot.wire)
         self.limit_store.apply(snapshot.limiter)
-        self.limiter = Limiter(snapshot.limiter, self.limit_store)
+        self.limiter = Limiter(snapshot.limiter, self.limit_store, self.controls, self.held)
         self.cache.apply(snapshot.cache)
         self.registry.apply(snapshot.upstreams, monotonic())
         self.jwks.use(snapshot.identity)
@@ -217,6 +229,8 @@ class Services:
     async def components(self) -> Sequence[Component]:
         store = self.limit_store.status()
         parts = [Component("store", not store.get("error"), store)]
+        controls = self.controls_store.status()
+        parts.append(Component("controls", not controls.get("error"), controls))
         for name, detail in self.registry.status().items():
             parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
@@ -270,7 +284,7 @@ class Services:
         connection.peer_is_trusted = self.snapshot.trusted_proxies.trusts(peer.address)
 
     async def _refresh(self, exchange: Exchange) -> Response:
-        return await fetch(exchange, self.registry)
+        return await ask(exchange, self)
 
     def _open(self, upstream: Upstream, address: Address) -> Awaitable[UpstreamConnection]:
         tls = upstream.tls if address.is_tls else None
@@ -300,12 +314,30 @@ class Services:
                 Event.STORE_LOST, "The store is away; limits are counted in this process.", error=lost
             )
 
+    def _controls_changed(self, is_generous: bool) -> None:
+        if is_generous:  # a denial that is remembered may be wrong now
+            self.limit_store.forget(None)
+
+    def _operator(self) -> Operator:
+        return Operator(
+            Parts(
+                tokens=lambda: self.snapshot.settings.operator.tokens,
+                limits=lambda: self.snapshot.limits,
+                routes=lambda: {route.name for route in self.snapshot.routes.routes},
+                store=self.limit_store,
+                controls=self.controls,
+                sharing=self.controls_store,
+                audit=self.observe.audit,
+                events=self.observe.events,
+            )
+        )
+
     async def _open_admin(self) -> None:
         text = self.settings.admin
         if text == "off":
             return
         address = parse_address(text)
-        self._admin = runner = AdminRunner(make_admin(_AdminView(self, text)))
+        self._admin = runner = AdminRunner(make_admin(_AdminView(self, text), self._operator()))
         await runner.setup()
         site: web.BaseSite
         if address.path:
