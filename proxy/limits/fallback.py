@@ -201,6 +201,12 @@ class StandIn:
         places = [self._open(share, key, now) for share, key in zip(shares, keys, strict=True)]
         return shares, self._counts.decide(tuple([share.policy for share in shares]), places, now, member)
 
+    def grow(self, fleet_size: int) -> None:
+        """There are more Weirs than when the outage began: each share is a smaller part. It never gets larger."""
+        if fleet_size > self.fleet_size:
+            self.fleet_size = fleet_size
+            self._shares.clear()
+
     def _share(self, policy: LimitPolicy) -> Share:
         share = self._shares.get(policy)
         if share is None:

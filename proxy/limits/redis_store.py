@@ -176,7 +176,8 @@ class RedisStore:
         return self._fleet.size * slice_bound(round(1.0 / policy.unit_share), self._fleet.size)
 
     def status(self) -> dict[str, Any]:
-        """For /healthz. `share`: of each limit, that this Weir enforces while the store is away; `since`: Unix time."""
+        """For /healthz. `share`: of each limit, that this Weir enforces while the store is away, and just after it is
+        back, while others may not be (`handing_over`). `since`: Unix time."""
         return {
             "mode": SHARED if self._calls.is_open else LOCAL,
             "since": self._recovery.since_wall,
@@ -185,6 +186,7 @@ class RedisStore:
             "breaker": self._recovery.breaker_state,
             "fleet": self._fleet.size,
             "share": self._fleet.share,
+            "handing_over": self._hand_over.is_on,
         }
 
     def apply(self, settings: LimiterSettings) -> None:
@@ -328,6 +330,8 @@ class RedisStore:
         self._slicing.watch()
 
     def _fleet_changed(self) -> None:
+        if self._stand_in is not None:  # of an outage that is just over: it may have to stand in for the next one
+            self._stand_in.grow(self._fleet.size)
         self._leases.fleet_size = self.stats.fleet_size = self._fleet.size
         self.stats.local_share = self._fleet.share
         self.stats.deny_cache_size = len(self._deny_cache)

@@ -141,3 +141,19 @@ def test_a_key_that_was_refused_throughout_is_told_to_a_store_that_lost_it() -> 
     stand_in = StandIn(1000, StoreStats(), seen, 4, 0.5, 100.0)
     assert stand_in.decide((limit,), [b"key"], 101.0, b"", 0.0, False).denied
     assert [due.units for due in stand_in.lost_dues(102.0, 10)] == [200]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_fleet_that_has_grown_since_the_outage_began_gets_smaller_shares(algorithm: str) -> None:
+    limit = policy("800/h", algorithm=algorithm)
+    stand_in = StandIn(1000, StoreStats(), LastSeen(), 2, 0.5, 100.0)
+
+    def passed(key: bytes) -> int:
+        verdicts = [stand_in.decide((limit,), [key], 101.0, b"", 0.0, False) for _ in range(500)]
+        return sum(not verdict.denied for verdict in verdicts)
+
+    assert passed(b"before") == 380
+    stand_in.grow(4)
+    assert passed(b"after") == 190
+    stand_in.grow(1)  # an empty store says so
+    assert passed(b"later") == 190

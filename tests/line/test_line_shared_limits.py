@@ -69,7 +69,8 @@ def store_part(weir: Weir) -> dict[str, object]:
 
 def is_shared(weir: Weir) -> bool:
     answer = weir.healthz()
-    return answer.status == 200 and store_part(weir)["mode"] == "shared"
+    part = store_part(weir)
+    return answer.status == 200 and part["mode"] == "shared" and not part["handing_over"]
 
 
 def asks_the_store(weir: Weir) -> bool:
@@ -83,7 +84,7 @@ def is_local(weir: Weir) -> bool:
 
 
 def test_two_weirs_share_a_limit_exactly(pair: list[Weir]) -> None:
-    eventually(lambda: all(asks_the_store(weir) for weir in pair), 8.0)
+    eventually(lambda: all(is_shared(weir) for weir in pair), 8.0)
     answers: list[Answer] = at_once(*[lambda weir=weir: weir.get("/shared") for weir in pair * 30])
     assert sorted(answer.status for answer in answers) == [200] * 30 + [429] * 30
     left = sorted(int(answer.get("x-ratelimit-remaining") or 0) for answer in answers if answer.status == 200)
@@ -91,7 +92,7 @@ def test_two_weirs_share_a_limit_exactly(pair: list[Weir]) -> None:
 
 
 def test_a_weir_that_comes_later_finds_what_was_spent(three: list[Weir]) -> None:
-    eventually(lambda: asks_the_store(three[2]), 8.0)
+    eventually(lambda: is_shared(three[2]), 8.0)
     assert three[2].get("/shared").status == 429
 
 
@@ -149,7 +150,8 @@ def test_a_store_that_dies_in_mid_run_costs_no_error_and_no_long_wait(pair: list
     assert weir.metric("weir_limit_store_requests_total", mode="degraded") > 0
     local = [weir.get("/local").status for _ in range(50)]
     share = int(100 * 0.95 / 3)
-    assert local == [200] * share + [429] * (50 - share), "its share of the limit is the default"
+    assert local.count(200) == share, f"its share of the limit is the default; {store_part(weir)}"
+    assert local == sorted(local)
     assert [weir.get("/open").status for _ in range(3)] == [200] * 3
     shut = weir.get("/shut")
     assert (shut.status, shut.reason) == (429, "rate_limited")
