@@ -15,13 +15,9 @@ _NOT_MODIFIED = b"Not Modified"
 def answer(entry: Entry, method: bytes, request_index: Index, age_s: int, now_wall: float) -> Response:
     """What a GET or HEAD gets from `entry`: 304 or 206 or 416 where it asked for that, else the stored response."""
     if entry.status == 200:
-        # RFC 9110 §13.2.2: conditions are evaluated before Range
-        modified_s = entry.date_s if entry.last_modified is None else entry.last_modified_s
-        if is_not_modified(request_index, entry.etag, modified_s, now_wall):
-            response = Response(304, _NOT_MODIFIED, entry.fields)
-            response.block = entry.block_304(age_s)
-            response.has_date = True
-            return response
+        # rule 25, RFC 9110 §13.2.2: conditions are evaluated before Range
+        if (unchanged := not_modified_from(entry, request_index, age_s, now_wall)) is not None:
+            return unchanged
         if method == b"GET" and b"range" in request_index:
             part = _part(entry, request_index, age_s)
             if part is not None:
@@ -30,10 +26,21 @@ def answer(entry: Entry, method: bytes, request_index: Index, age_s: int, now_wa
 
 
 def whole(entry: Entry, age_s: int) -> Response:
-    """The stored response with its Age. For HEAD too: who writes it leaves the content out."""
+    """The stored response with its Age. For HEAD too (rule 35): who writes it leaves the content out."""
     body = entry.body
     response = Response(entry.status, entry.reason, entry.fields, body if len(body) < STREAMED_BYTES else Replay(body))
     response.block = entry.block(age_s)
+    response.has_date = True
+    return response
+
+
+def not_modified_from(entry: Entry, request_index: Index, age_s: int, now_wall: float) -> Response | None:
+    """The 304 for a request whose condition says that it has this very 200 already; else None."""
+    modified_s = entry.date_s if entry.last_modified is None else entry.last_modified_s
+    if not is_not_modified(request_index, entry.etag, modified_s, now_wall):
+        return None
+    response = Response(304, _NOT_MODIFIED, entry.fields)
+    response.block = entry.block_304(age_s)
     response.has_date = True
     return response
 
@@ -43,22 +50,33 @@ def not_modified(fields: list[Field]) -> Response:
     return Response(304, _NOT_MODIFIED, fields_of_304(fields))
 
 
-def _part(entry: Entry, request_index: Index, age_s: int) -> Response | None:
+def part_of(entry: Entry, request_index: Index, length: int) -> tuple[int, int] | Response | None:
+    """(first, last + 1) of the `length` bytes that the request wants; a 416; None when it gets the whole."""
     if not allows_range(request_index.get(b"if-range"), entry.etag, entry.last_modified):
         return None
-    length = len(entry.body)
     found = parse_range(request_index[b"range"], length)
-    if found is None:
-        return None
     if isinstance(found, bytes):
         return Response(416, b"Range Not Satisfiable", [(b"content-range", b"Content-Range", found)], b"")
-    start, end = found
-    fields = [line for line in entry.fields if line[0] != b"content-range"]
+    return found
+
+
+def part_head(entry: Entry, start: int, end: int, length: int, age_s: int) -> Response:
+    """A 206 that has no content yet (RFC 9110 §15.3.7)."""
+    fields = [line for line in entry.fields_at(age_s) if line[0] != b"content-range"]
     fields.append((b"content-range", b"Content-Range", content_range(start, end, length)))
     fields.append(_age(age_s))
-    if end - start < STREAMED_BYTES:
-        return Response(206, b"Partial Content", fields, entry.body[start:end])
-    return Response(206, b"Partial Content", fields, Replay(entry.body, start, end))
+    return Response(206, b"Partial Content", fields)
+
+
+def _part(entry: Entry, request_index: Index, age_s: int) -> Response | None:
+    length = len(entry.body)
+    found = part_of(entry, request_index, length)
+    if found is None or isinstance(found, Response):
+        return found
+    start, end = found
+    response = part_head(entry, start, end, length, age_s)
+    response.content = entry.body[start:end] if end - start < STREAMED_BYTES else Replay(entry.body, start, end)
+    return response
 
 
 def _age(age_s: int) -> Field:

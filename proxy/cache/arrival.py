@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
 _ERRORS: Final = frozenset({500, 502, 503, 504})  # RFC 5861 §4
+_NOT_NOW: Final = frozenset({408, 425, 429})  # of this request or this moment: no word about the resource
 
 
 def receive(exchange: Exchange, errand: Errand, response: Response) -> Response:
@@ -35,11 +36,12 @@ def receive(exchange: Exchange, errand: Errand, response: Response) -> Response:
     if entry is not None:
         if response.status == 304 and exchange.conditions:
             return _receive_304(exchange, errand, entry, response, now, now_wall)
-        if response.status in _ERRORS:
+        if response.status >= 500:
             age_s = now - entry.born_at
-            if stands_in(entry, errand.directives, age_s, has_response=True):
+            if response.status in _ERRORS and stands_in(entry, errand.directives, age_s, has_response=True):
                 return _stand_in(exchange, errand, entry, response, age_s, now_wall)
-            errand.release()  # RFC 9111 §4.3.3: passed on, and what is stored stays
+            # rules 15 and 29, RFC 9111 §4.3.3: passed on, and what is stored stays
+            errand.refuse(b"error", now)
             exchange.cache_status = not_stored(errand.forwarded, b"error")
             return response
     return _receive_new(exchange, errand, response, now, now_wall)
@@ -50,10 +52,12 @@ def _receive_new(exchange: Exchange, errand: Errand, response: Response, now: fl
     if isinstance(drafted, Entry):
         exchange.cache_status = stored(errand.forwarded)
         errand.bring(drafted, response, now)
+        response.fields = errand.policy.outgoing(response.fields, int(now - drafted.born_at))
     else:
-        if errand.use is Use.VALIDATE and errand.entry is not None and response.status < 500:
+        if errand.use is Use.VALIDATE and errand.entry is not None and response.status not in _NOT_NOW:
             errand.cache.store.remove(errand.entry)  # RFC 9111 §4.3.3: the origin has spoken, and it is not that
-        errand.refuse(drafted, now)
+        # an error passes, and then a crowd should wait for one of its own again
+        errand.refuse(b"error" if response.status >= 500 else drafted, now)
         exchange.cache_status = not_stored(errand.forwarded, drafted)
     return _for_own_condition(exchange, response, now_wall)
 
@@ -63,7 +67,7 @@ def _draft(exchange: Exchange, errand: Errand, response: Response, now: float, n
     status = response.status
     if exchange.conditions is None and status != 200 and not CONDITIONS.isdisjoint(errand.request_index):
         return b"precondition"  # it answers this client's conditions or range: 412 or 416 for one is none for the next
-    if (_length(response) or 0) > errand.cache.max_entry_bytes:
+    if (_length(response) or 0) > errand.max_entry_bytes:
         return b"too-large"
     receipt = Receipt(errand.request_index, now, now_wall, exchange.upstream_s)
     return draft(errand.key, errand.policy, receipt, status, response.reason, response.fields)
@@ -101,6 +105,7 @@ def _receive_304(
         errand.refuse(fresher, now)
         exchange.cache_status = not_stored(exchange.cache_status, fresher)
         fresher = _for_once(entry, response, now, now_wall)
+        fresher.shown = errand.policy.shown(fresher.fields)
     final = answer(fresher, request.method, request.index, int(now - fresher.born_at), now_wall)
     if errand.policy.set_cookie != "store":
         _add_cookies(final, [line for line in response.fields if line[0] == b"set-cookie"])

@@ -6,17 +6,19 @@ from typing import Final
 
 from proxy.cache.cache import Cache
 from proxy.cache.entry import Entry
-from proxy.cache.fill import Fill
+from proxy.cache.fill import NO_ROOM, Fill
 from proxy.cache.flights import Failure, Flight
 from proxy.cache.freshness import Index
+from proxy.cache.landing import Landing
 from proxy.cache.policy import CachePolicy
 from proxy.cache.reuse import Use
+from proxy.cache.stats import NO_ROUTE
 from proxy.cache.status import URI_MISS
 from proxy.http.directives import Directives
 from proxy.http.message import Response
 
-# these say something about the one request, not about the resource
-_NOT_LEARNED: Final = frozenset({b"authorization", b"not-final", b"partial", b"precondition"})
+# these say something about the one request, or about this moment, not about the resource
+_NOT_LEARNED: Final = frozenset({b"authorization", b"error", b"not-final", b"partial", b"precondition", NO_ROOM})
 
 
 class Errand:
@@ -33,23 +35,37 @@ class Errand:
         "key",
         "policy",
         "request_index",
+        "route",
         "use",
     )
 
     def __init__(
-        self, cache: Cache, key: bytes, policy: CachePolicy, request_index: Index, directives: Directives
+        self,
+        cache: Cache,
+        key: bytes,
+        policy: CachePolicy,
+        request_index: Index,
+        directives: Directives,
+        route: str = NO_ROUTE,
     ) -> None:
         self.cache = cache
         self.key = key
         self.policy = policy
         self.request_index = request_index
         self.directives = directives  # of the request
+        self.route = route  # its name
         self.entry: Entry | None = None  # what the request selected
         self.use = Use.VALIDATE  # why that was not enough
         self.forwarded = URI_MISS  # the same for Cache-Status
         self.flight: Flight | None = None  # led by this exchange
         self.has_waited = False
         self.began = cache.invalidations.now
+
+    @property
+    def max_entry_bytes(self) -> int:
+        """The largest content that is stored on this route."""
+        own = self.policy.max_entry_bytes
+        return self.cache.max_entry_bytes if own is None else min(own, self.cache.max_entry_bytes)
 
     def abandon(self) -> None:
         """Nothing will be brought: somebody else leads."""
@@ -88,17 +104,33 @@ class Errand:
             self._keep(entry, content or b"")
             return
         delivery = _Delivery(self, entry, now)
-        response.content = Fill(content, self.cache.store, self.cache.max_entry_bytes, delivery.whole, delivery.lost)
-        if self.flight is None:
-            return
-        if entry.fresh_s > now - entry.born_at:
-            self.flight.landed(entry.vary, self.request_index)
+        fill = Fill(content, self.cache.store, self.max_entry_bytes, delivery.whole, delivery.lost)
+        response.content = fill.reader()
+        self.cache.flights.learn(self.policy, entry.vary)
+        fill.start()
+        self._land(Landing(entry, fill), now)
+
+    def _land(self, landing: Landing, now: float) -> None:
+        flight = self.flight
+        if flight is None:
+            return  # it was whole at once, or is for nobody else
+        entry = landing.entry
+        if not self.cache.invalidations.spares(self.key, self.began):
+            self.complete()  # those who wait may have come after the write: they look again
+        elif landing.fill.is_open and now - entry.born_at < entry.fresh_s + entry.revalidate_s:
+            flight.landed(landing)
         else:
             self.release()  # each of those who wait would have to ask anyway
 
     def _keep(self, entry: Entry, body: bytes) -> None:
-        self.cache.keep(entry.filled(body), self.request_index, self.began)
-        self.complete()
+        cache = self.cache
+        cache.flights.learn(self.policy, entry.vary)
+        if cache.keep(entry.filled(body), self.request_index, self.began, self.route):
+            self.complete()
+        elif self.began == cache.invalidations.now:
+            self.release()  # no room: who waits would find nothing, and wait again
+        else:
+            self.complete()  # a write or a purge came between: one of those who wait asks anew
 
 
 class _Delivery:
@@ -114,8 +146,8 @@ class _Delivery:
     def whole(self, body: bytes) -> None:
         self._errand._keep(self._entry, body)
 
-    def lost(self, error: BaseException | None) -> None:
-        if error is None:
-            self._errand.refuse(b"too-large", self._now)
+    def lost(self, why: BaseException | bytes) -> None:
+        if isinstance(why, bytes):
+            self._errand.refuse(why, self._now)
         else:
-            self._errand.fail(Failure(error if isinstance(error, Exception) else None))
+            self._errand.fail(Failure(why if isinstance(why, Exception) else None))

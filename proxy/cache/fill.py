@@ -1,49 +1,53 @@
-"""Fill: content on its way to a client and into the store at once.
+"""Fill: content on its way into the store, and to as many clients as want it.
 
-While it is collected, the client's pace does not matter: what it does not take waits in the pieces that are collected
-anyway, so a slow client delays nobody who waits for the entry, and one that leaves does not end it. When the content
-turns out too large it is only passed on, with the client's own back-pressure.
+It belongs to the entry. Each client has a Reader with a pace of its own; a slow one delays nobody, and when all have
+left it goes on. What has come is in memory once, whoever still wants it, and counts in the store's budget from the
+first byte: content whose length is known has all its room from the start, or is not collected at all. Content that
+turns out too large is passed on to those who read it already, at the pace of the slowest.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from io import BytesIO
 from typing import Final
 
 from proxy.cache.memory_store import MemoryStore
-from proxy.cache.replay import Replay
+from proxy.cache.reader import Reader
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.http.message import Sink, Source
+from proxy.http.message import Source
 
-_PIECE_OVERHEAD_BYTES: Final = 64  # a byte string and its place in a list: a flood of tiny pieces must count
+TOO_LARGE: Final = b"too-large"
+NO_ROOM: Final = b"no-room"
+_PIECE_BYTES: Final = 64 * 1024
+_FILL_BYTES: Final = 1024  # the fill itself with a reader or two: a flood of empty ones must count
 
 
 class Fill:
-    """A Source for the client, a Sink for the upstream's content.
+    """A Sink for the upstream's content.
 
     One of the callbacks is called once: `on_whole` with all content, or `on_lost`, with the error that broke the
-    content, or with None when it is too large to be stored.
+    content or with the reason why it is not collected (TOO_LARGE, NO_ROOM). They come before the readers hear of it.
     """
 
     __slots__ = (
-        "_collected_bytes",
-        "_is_collecting",
-        "_is_ended",
-        "_is_giving",
-        "_is_paused",
-        "_is_started",
+        "_body",
+        "_buffer",
+        "_held_bytes",
+        "_is_held_up",
         "_max_bytes",
         "_on_lost",
         "_on_whole",
-        "_pieces",
-        "_replay",
+        "_readers",
         "_reserved_bytes",
-        "_sink",
         "_source",
         "_store",
-        "_taken",
-        "_taken_bytes",
+        "_window",
+        "error",
+        "is_complete",
         "length",
+        "size_bytes",
     )
 
     def __init__(
@@ -52,155 +56,162 @@ class Fill:
         store: MemoryStore,
         max_bytes: int,
         on_whole: Callable[[bytes], None],
-        on_lost: Callable[[BaseException | None], None],
+        on_lost: Callable[[BaseException | bytes], None],
     ) -> None:
         self.length = source.length
+        self.size_bytes = 0  # that have come
+        self.is_complete = False
+        self.error: BaseException | None = None
         self._source = source
         self._store = store
         self._max_bytes = max_bytes
         self._on_whole = on_whole
         self._on_lost = on_lost
-        self._sink: Sink | None = None
-        self._pieces: list[bytes] = []
-        self._taken = 0  # how many of the pieces the client has
-        self._taken_bytes = 0
-        self._collected_bytes = 0
+        self._readers: dict[Reader, None] = {}
         self._reserved_bytes = 0
-        self._replay: Replay | None = None  # what the client still wants of content that is complete
-        self._is_collecting = True
-        self._is_started = False
-        self._is_paused = False
-        self._is_giving = False
-        self._is_ended = False
+        self._buffer: BytesIO | None = BytesIO()  # its value is taken without a copy: nothing is in memory twice
+        self._body: bytes | None = None  # all of it, when it is complete
+        # once it is not collected: (offset, bytes) that some reader has not had yet
+        self._window: deque[tuple[int, bytes]] | None = None
+        self._held_bytes = 0  # in the window
+        self._is_held_up = False
 
-    # -- a Source for the client --
+    @property
+    def is_open(self) -> bool:
+        """All of it is here or will be: others may join. Until it breaks, or turns out too large."""
+        return self._window is None and self.error is None
 
-    def start(self, sink: Sink) -> None:
-        self._sink = sink
-        self._is_started = True
-        self._source.start(self)
+    def reader(self, start: int = 0, end: int | None = None) -> Reader:
+        """For one more client. Must be started or cancelled."""
+        made = Reader(self, start, end)
+        self._readers[made] = None
+        return made
 
-    def pause(self) -> None:
-        self._is_paused = True
-        if self._replay is not None:
-            self._replay.pause()
-        elif not self._is_collecting:
-            self._source.pause()
-
-    def resume(self) -> None:
-        self._is_paused = False
-        if self._replay is not None:
-            self._replay.resume()
-            return
-        self._give()
-        if not self._is_collecting and not self._is_paused and not self._is_ended:
-            self._source.resume()
-
-    def cancel(self) -> None:
-        """The client does not want the rest. What is being collected is collected to its end."""
-        self._sink = None
-        if self._replay is not None:
-            self._replay.cancel()
-        if self._is_ended:
-            return
-        if not self._is_collecting:
-            self._pieces.clear()
-            self._source.cancel()
-        elif not self._is_started:
-            self._is_started = True
+    def start(self) -> None:
+        """Have the content come. May be over when it returns."""
+        if not self._reserve(_FILL_BYTES + (self.length or 0)):
+            self._stop_collecting(NO_ROOM)
+        if not self.is_complete:
             self._source.start(self)
 
     # -- a Sink for the upstream's content --
 
     def feed(self, data: bytes) -> None:
-        if self._is_collecting:
-            self._pieces.append(data)
-            self._collected_bytes += len(data)
-            if self._collected_bytes > self._max_bytes or not self._reserve(len(data) + _PIECE_OVERHEAD_BYTES):
-                self._stop_collecting()
-                return
-        elif self._sink is None:
-            return
-        elif self._is_paused or self._pieces:
-            self._pieces.append(data)
+        if self._buffer is not None and (reason := self._objection(len(data))) is not None:
+            self._stop_collecting(reason)
+        if self._buffer is not None:
+            self._buffer.write(data)
+        elif self._window is None or self.is_complete:
+            return  # nobody wants it any more
         else:
-            self._sink.feed(data)
-            return
-        self._give()
+            self._window.append((self.size_bytes, data))
+            self._held_bytes += len(data)
+        before = self.size_bytes
+        self.size_bytes += len(data)
+        for reader in tuple(self._readers):
+            reader.came(before, data)
+        self.paced()
 
     def finish(self) -> None:
-        self._is_ended = True
-        if not self._is_collecting:
-            self._end_client()
+        if self.length is not None and self.size_bytes != self.length:  # rule 19, RFC 9111 §3.3: incomplete
+            self.abort(ProxyError(ErrorKind.RESPONSE_TRUNCATED, "less content than declared"))
             return
-        self._is_collecting = False
-        whole = b"".join(self._pieces)
-        self._pieces.clear()
-        self._unreserve()
-        if self.length is not None and len(whole) != self.length:  # RFC 9111 §3.3: incomplete
-            self._lose(ProxyError(ErrorKind.RESPONSE_TRUNCATED, "less content than declared"))
-            return
-        self._on_whole(whole)
-        if self._sink is not None:
-            # what it has not taken yet comes from the stored bytes, so that they are in memory once
-            self._replay = Replay(whole, self._taken_bytes)
-            if self._is_paused and self._taken_bytes < len(whole):
-                self._replay.pause()
-            self._replay.start(self._sink)
+        self.is_complete = True
+        if self._buffer is not None:
+            self._body = self._buffer.getvalue()
+            self._buffer = None
+            self._unreserve(self._reserved_bytes)
+            self._on_whole(self._body)
+        for reader in tuple(self._readers):
+            reader.give()
 
     def abort(self, error: BaseException) -> None:
-        self._is_ended = True
-        if self._is_collecting:
-            self._is_collecting = False
-            self._pieces.clear()
-            self._unreserve()
-            self._lose(error)
-        elif self._sink is not None:
-            self._sink.abort(error)
+        self.error = error
+        was_collecting = self._buffer is not None
+        self._buffer = None
+        if self._window is not None:
+            self._window.clear()
+        self._unreserve(self._reserved_bytes)
+        if was_collecting:
+            self._on_lost(error)
+        readers, self._readers = self._readers, {}
+        for reader in readers:
+            reader.broke(error)
 
-    def _lose(self, error: BaseException) -> None:
-        self._on_lost(error)
-        if self._sink is not None:
-            self._sink.abort(error)
+    # -- for its readers --
 
-    def _stop_collecting(self) -> None:
-        """Too large, or no room: from here on only for the client."""
-        self._is_collecting = False
-        self._unreserve()
-        del self._pieces[: self._taken]
-        self._taken = 0
-        self._on_lost(None)
-        if self._sink is None:
-            self._pieces.clear()
-            self._source.cancel()
+    def read(self, at: int, end: int | None) -> bytes:
+        """The next piece from `at` on; empty when there is none yet."""
+        limit = at + _PIECE_BYTES if end is None else min(at + _PIECE_BYTES, end)
+        if self._body is not None:
+            return self._body[at:limit]
+        if self._buffer is not None:
+            if at >= self.size_bytes:
+                return b""
+            self._buffer.seek(at)
+            piece = self._buffer.read(limit - at)
+            self._buffer.seek(0, 2)
+            return piece
+        for start, piece in self._window or ():
+            if start <= at < start + len(piece):
+                return piece[at - start : limit - start]
+        return b""
+
+    def left(self, reader: Reader) -> None:
+        """It wants no more. Safe to call twice."""
+        if self._readers.pop(reader, reader) is reader or self._window is None:
+            return  # it had left before, or the content is collected to its end
+        if self._readers:
+            self.paced()
+        else:
+            self._put_down()
+
+    def paced(self) -> None:
+        """Some reader has gone on, or will not for now."""
+        window = self._window
+        if window is None or not self._readers:
             return
-        if self._is_paused:
-            self._source.pause()
-        self._give()
+        behind = min([reader.at for reader in self._readers])
+        while window and window[0][0] + len(window[0][1]) <= behind:
+            self._held_bytes -= len(window.popleft()[1])
+        self._unreserve(self._reserved_bytes - self._held_bytes)
+        if self.is_complete or self.error is not None:
+            return
+        is_held_up = not all([reader.wants_more for reader in self._readers])
+        if is_held_up != self._is_held_up:
+            self._is_held_up = is_held_up
+            if is_held_up:
+                self._source.pause()
+            else:
+                self._source.resume()
 
-    def _give(self) -> None:
-        """Pass on what the client has not had yet, until it wants a pause."""
-        if self._is_giving:
-            return  # a sink may resume from within `feed`: the loop below goes on by itself
-        self._is_giving = True
-        try:
-            while self._sink is not None and not self._is_paused and self._taken < len(self._pieces):
-                piece = self._pieces[self._taken]
-                self._taken += 1
-                self._taken_bytes += len(piece)
-                self._sink.feed(piece)
-        finally:
-            self._is_giving = False
-        if not self._is_collecting:
-            del self._pieces[: self._taken]
-            self._taken = 0
-            if self._is_ended:
-                self._end_client()
+    # -- private --
 
-    def _end_client(self) -> None:
-        if self._sink is not None and not self._pieces:
-            sink, self._sink = self._sink, None
-            sink.finish()
+    def _objection(self, size_bytes: int) -> bytes | None:
+        if self.size_bytes + size_bytes > self._max_bytes:
+            return TOO_LARGE
+        return None if self.length is not None or self._reserve(size_bytes) else NO_ROOM
+
+    def _stop_collecting(self, reason: bytes) -> None:
+        """From here on only for those who read it already."""
+        assert self._buffer is not None
+        so_far, self._buffer = self._buffer.getvalue(), None
+        self._window = deque([(0, so_far)] if so_far else ())
+        self._held_bytes = len(so_far)
+        self._on_lost(reason)
+        if self._readers:
+            self.paced()
+        else:
+            self._put_down()
+
+    def _put_down(self) -> None:
+        """Nobody wants the rest."""
+        if self._window is not None:
+            self._window.clear()
+        self._unreserve(self._reserved_bytes)
+        if not self.is_complete and self.error is None:
+            self.is_complete = True
+            self._source.cancel()
 
     def _reserve(self, size_bytes: int) -> bool:
         if not self._store.reserve(size_bytes):
@@ -208,6 +219,7 @@ class Fill:
         self._reserved_bytes += size_bytes
         return True
 
-    def _unreserve(self) -> None:
-        self._store.unreserve(self._reserved_bytes)
-        self._reserved_bytes = 0
+    def _unreserve(self, size_bytes: int) -> None:
+        if size_bytes > 0:
+            self._store.unreserve(size_bytes)
+            self._reserved_bytes -= size_bytes

@@ -1,8 +1,9 @@
 """Flights: one fetch at a time for what several requests want, and the others wait for it (RFC 9111 §4).
 
-The first request leads; the rest have a future each. The leader's exchange ends the flight in exactly one way: what it
-brought can be looked up (`complete`), it is not for others (`release`), the origin failed (`fail`), or the leader left
-(`abandon`): then the first of those who wait leads.
+The first request leads; the rest have a future each. When the head is here and content follows, all who wait get what
+has landed (`landed`), and so does who comes while the content does. Its errand ends a flight in exactly one way: what
+it brought can be looked up (`complete`), it is not for others (`release`), the origin failed (`fail`), or it brought
+nothing for a reason of its own (`abandon`): then the first of those who wait leads.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from enum import Enum, unique
 from typing import Final
 
 from proxy.cache.freshness import Index
+from proxy.cache.landing import Landing
+from proxy.cache.policy import CachePolicy
 from proxy.cache.selecting import Selection, selection
 
-CONTENT_WAIT_S: Final = 5.0  # after the head: who still waits for content then fetches it alone
 MAX_FLIGHTS: Final = 32  # at a time under one key: as many as there may be variants
+_MAX_GUESSES: Final = 1024
 
 
 @unique
@@ -37,13 +40,13 @@ class Failure:
         self.status = status  # of an error response, which is for its own client only
 
 
-Outcome = Word | Failure
+Outcome = Word | Failure | Landing
 
 
 class Flight:
     """A fetch under way."""
 
-    __slots__ = ("_flights", "_is_over", "_names", "_selection", "_timer", "_waiting", "key")
+    __slots__ = ("_flights", "_is_over", "_names", "_selection", "_waiting", "key", "landing")
 
     def __init__(self, flights: Flights, key: bytes, names: tuple[bytes, ...] | None, index: Index) -> None:
         self.key = key
@@ -51,11 +54,15 @@ class Flight:
         self._names = names  # of the selecting fields; None while nobody knows
         self._selection: Selection = () if names is None else selection(names, index)
         self._waiting: dict[asyncio.Future[Outcome], Index] = {}
-        self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
+        self.landing: Landing | None = None  # once there is something to join: nobody waits any more
 
     def __repr__(self) -> str:
         return f"<Flight {self.key!r}, {len(self._waiting)} waiting>"
+
+    @property
+    def is_awaited(self) -> bool:
+        return bool(self._waiting)
 
     def takes(self, index: Index) -> bool:
         """What it brings may be what this request wants."""
@@ -74,16 +81,13 @@ class Flight:
                 self.abandon()
             raise
 
-    def landed(self, names: tuple[bytes, ...], leader_index: Index) -> None:
-        """The head is here and content follows: send off those whom it does not suit, and those who wait too long."""
-        self._names = names
-        self._selection = selection(names, leader_index)
-        for future, index in list(self._waiting.items()):
-            if not self.takes(index):
-                del self._waiting[future]
-                _tell(future, Word.LOOK)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(CONTENT_WAIT_S, self.release)
+    def landed(self, landing: Landing) -> None:
+        """The head is here and content follows: all whom it suits get it, and the others look again."""
+        self.landing = landing
+        self._names, self._selection = landing.entry.vary, landing.entry.selection
+        waiting, self._waiting = self._waiting, {}
+        for future, index in waiting.items():
+            _tell(future, landing if self.takes(index) else Word.LOOK)
 
     def complete(self) -> None:
         """The response can be looked up."""
@@ -111,8 +115,6 @@ class Flight:
         if self._is_over:
             return
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
         self._flights.forget(self)
         waiting, self._waiting = self._waiting, {}
         for future in waiting:
@@ -122,10 +124,12 @@ class Flight:
 class Flights:
     """All fetches that may be waited for."""
 
-    __slots__ = ("_flying",)
+    __slots__ = ("_flying", "_guesses", "orphans")
 
     def __init__(self) -> None:
+        self.orphans = 0  # fetches whose clients left before the head
         self._flying: dict[bytes, list[Flight]] = {}
+        self._guesses: dict[CachePolicy, tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._flying.values()))
@@ -145,6 +149,17 @@ class Flights:
         flight = Flight(self, key, names, index)
         flying.append(flight)
         return flight
+
+    def learn(self, policy: CachePolicy, names: tuple[bytes, ...]) -> None:
+        """The selecting fields of a response of a route. Its next one will have the same, most likely."""
+        if len(self._guesses) >= _MAX_GUESSES:
+            self._guesses.clear()  # those of routes that are no more, after very many reloads
+        self._guesses[policy] = names
+
+    def guess(self, policy: CachePolicy) -> tuple[bytes, ...] | None:
+        """The selecting fields of what nobody has seen yet, so that its variants are fetched side by side. A wrong
+        guess costs a fetch."""
+        return self._guesses.get(policy)
 
     def forget(self, flight: Flight) -> None:
         """Nobody joins it any more; who waits still hears of its end. Without effect when it is forgotten."""

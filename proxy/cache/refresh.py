@@ -1,4 +1,5 @@
-"""Fetching a stale response anew while it is still given out (RFC 5861 §3): one at a time, behind everybody's back."""
+"""Fetching behind everybody's back: a stale response anew while it is still given out (RFC 5861 §3), one at a time, and
+the whole of what somebody wants a part of."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.cache.arrival import receive
 from proxy.cache.errand import Errand
-from proxy.cache.flights import Failure
-from proxy.cache.status import STALE
+from proxy.cache.flights import Failure, Flight
+from proxy.cache.status import STALE, URI_MISS
 from proxy.cache.validation import conditions_for
 from proxy.core.clock import monotonic
 from proxy.core.errors import ProxyError
@@ -32,15 +33,29 @@ def start_refresh(exchange: Exchange, errand: Errand, entry: Entry, now: float) 
     if cache.refresh is None or now < entry.retry_at or cache.flights.find(errand.key, index) is not None:
         return
     flight = cache.flights.start(errand.key, entry.vary, index)
-    if flight is None:
-        return
-    entry.retry_at = now + RETRY_S
-    background = Errand(cache, errand.key, errand.policy, index, {})
+    if flight is not None:
+        entry.retry_at = now + RETRY_S
+        _send(exchange, errand, entry, flight)
+
+
+def fetch_whole(exchange: Exchange, errand: Errand) -> Flight | None:
+    """Have the whole of what the request wants a part of fetched, for this request to wait for; None: it cannot be."""
+    cache = errand.cache
+    if cache.refresh is None:
+        return None
+    flight = cache.flights.start(errand.key, cache.flights.guess(errand.policy), errand.request_index)
+    if flight is not None:
+        _send(exchange, errand, None, flight)
+    return flight
+
+
+def _send(exchange: Exchange, errand: Errand, entry: Entry | None, flight: Flight) -> None:
+    background = Errand(errand.cache, errand.key, errand.policy, errand.request_index, {}, errand.route)
     background.entry = entry
-    background.forwarded = STALE
+    background.forwarded = URI_MISS if entry is None else STALE
     background.flight = flight
     clone = _clone(exchange)
-    clone.conditions = conditions_for(entry)
+    clone.conditions = () if entry is None else conditions_for(entry)
     # not a task: what fetch waits for continues an exchange in place, and asks for no current task (core/tasks.py)
     asyncio.get_running_loop().call_soon(_launch, clone, background)
 

@@ -15,6 +15,7 @@ from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.cache.stage import finish, invalidate, look_up, look_up_now, on_error, store
 from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.tasks import start_now
 from proxy.exchange import Exchange
 from proxy.http.dates import format_date
 from proxy.http.message import Field, Request, Response, Sink, field, index_fields
@@ -171,10 +172,24 @@ class Line:
         return exchange
 
     async def ask(self, target: str = "/a", fields: Lines | None = None, **how: Any) -> Reply:
-        exchange = self.exchange(target, fields, **how)
+        """In no task, as every exchange (core/tasks.py); cancelling this cancels it."""
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        run = start_now(self._ask(answered, self.exchange(target, fields, **how)))
+        try:
+            return await answered
+        except asyncio.CancelledError:
+            if run is not None:
+                run.cancel()
+            raise
+
+    async def _ask(self, answered: asyncio.Future[Reply], exchange: Exchange) -> None:
         try:
             response = await self.answer(exchange)
-            return Reply(exchange, response, await self.read(exchange, response))
+            reply = Reply(exchange, response, await self.read(exchange, response))
+        except Exception as error:
+            answered.set_exception(error)
+        else:
+            answered.set_result(reply)
         finally:
             finish(exchange, self.cache)
 
