@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from proxy.cache.stage import finish, invalidate, look_up, look_up_now, on_error, store
+from proxy.cache.invalidation import SAFE
+from proxy.cache.stage import disowns, finish, invalidate, look_up, look_up_now, on_error, store
 from proxy.clients.stage import identify
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.limits.settlement import settle, take_costs
@@ -47,7 +48,7 @@ async def serve(exchange: Exchange, services: Services) -> None:
     except asyncio.CancelledError:
         exchange.error = ErrorKind.CLIENT_DISCONNECTED
     finally:
-        if exchange.flight is not None:
+        if exchange.flight is not None or exchange.cache_status:
             finish(exchange, services.cache)
         if exchange.settles is not None:
             settle(exchange, services.limiter)
@@ -75,7 +76,7 @@ async def answer(exchange: Exchange, services: Services) -> Response:
         return decorate(exchange, challenge)
     if route.cache is None:
         response = await ask(exchange, services)
-        if exchange.request.method not in _SAFE:
+        if exchange.request.method not in SAFE:
             invalidate(exchange, response, services.cache)
         return decorate(exchange, response)
     cache = services.cache
@@ -83,6 +84,8 @@ async def answer(exchange: Exchange, services: Services) -> Response:
         return decorate(exchange, stored)
     try:
         response = await ask(exchange, services)
+        if response.status == 304 and disowns(exchange, response):
+            response = await ask(exchange, services)
     except ProxyError as error:
         if (stale := await on_error(exchange, error, cache)) is None:
             raise
@@ -95,6 +98,3 @@ async def ask(exchange: Exchange, services: Services) -> Response:
     response = await fetch(exchange, services.registry)
     take_costs(exchange, response)
     return response
-
-
-_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # RFC 9110 §9.2.1; never invalidate (RFC 9111 §4.4)

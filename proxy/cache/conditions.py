@@ -19,7 +19,7 @@ def is_not_modified(request_index: Index, etag: bytes | None, modified_s: int | 
     `modified_s` is its Last-Modified or, without one, its Date (RFC 9111 §4.3.2), in seconds since 1970.
     """
     tags = request_index.get(b"if-none-match")
-    if tags is not None:  # RFC 9110 §13.2.2: If-Modified-Since is then ignored
+    if tags is not None:  # rule 25, RFC 9110 §13.2.2: If-Modified-Since is then ignored
         return _any_matches(tags, etag)
     since = request_index.get(b"if-modified-since")
     if since is None:
@@ -35,7 +35,7 @@ def fields_of_304(fields: list[Field]) -> list[Field]:
 
 
 def allows_range(if_range: bytes | None, etag: bytes | None, last_modified: bytes | None) -> bool:
-    """If-Range holds: a strong entity-tag, or a date, that is the stored one byte for byte (RFC 9110 §13.1.5)."""
+    """If-Range holds: a strong entity-tag, or a date, that is the stored one byte for byte (rule 33, §13.1.5)."""
     if if_range is None:
         return True
     if if_range[:1] == b'"':
@@ -48,5 +48,12 @@ def _any_matches(tags: bytes, etag: bytes | None) -> bool:
         return True  # RFC 9110 §13.1.2: there is a representation
     if etag is None:
         return False
-    opaque = etag.removeprefix(b"W/")  # weak comparison (RFC 9110 §8.8.3.2)
-    return any(tag.removeprefix(b"W/") == opaque for tag in split_list(tags))
+    if tags == etag:
+        return True  # rule 25: whatever it is, it is the very same
+    opaque = _opaque(etag)
+    return any(_opaque(tag) == opaque for tag in split_list(tags))
+
+
+def _opaque(tag: bytes) -> bytes:
+    """For weak comparison (rule 25, RFC 9110 §8.8.3.2). What is no entity-tag stays as it is."""
+    return tag[2:] if tag[:3] == b'W/"' else tag

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.cache.conditions import fields_of_304
+from proxy.cache.downstream import DownstreamControl
+from proxy.cache.early import lead_s
 from proxy.cache.freshness import (
-    TTL_STATUSES,
     Index,
     date_of,
     explicit_lifetime,
@@ -18,14 +19,15 @@ from proxy.cache.policy import STALE_ON_ERROR_S, CachePolicy
 from proxy.cache.selecting import Selection, selecting_names, selection
 from proxy.cache.status import hit
 from proxy.cache.storing import is_shared, refusal
+from proxy.cache.targeted import directives_for
 from proxy.http.dates import format_date, parse_date
-from proxy.http.directives import Directives, delta_seconds, parse_directives
+from proxy.http.directives import Directives, delta_seconds
 from proxy.http.fields import render
 from proxy.http.message import Field, index_fields
 
 # Measured with tracemalloc (tests/cache/test_memory_store.py holds the sum against it): the entry itself, its places in
 # the store's tables and the ghost it leaves; a field is a tuple and three byte strings.
-_ENTRY_BYTES: Final = 1300
+_ENTRY_BYTES: Final = 1400
 _FIELD_BYTES: Final = 180
 _NEVER_STORED: Final = frozenset({b"age", b"x-request-id"})  # ours are written for every response
 _STRIPPED: Final = _NEVER_STORED | {b"set-cookie"}
@@ -40,16 +42,21 @@ class Entry:
     __slots__ = (
         "_aged_s",
         "_block",
+        "_early_s",
+        "_fresh_s",
         "_head",
         "_head_304",
         "_status_text",
         "body",
         "born_at",
+        "calm_s",
+        "control",
         "date_s",
         "error_s",
         "etag",
+        "fetch_s",
         "fields",
-        "fresh_s",
+        "is_immutable",
         "is_shared",
         "key",
         "last_modified",
@@ -60,6 +67,7 @@ class Entry:
         "retry_at",
         "revalidate_s",
         "selection",
+        "shown",
         "size_bytes",
         "status",
         "unreachable_s",
@@ -71,13 +79,18 @@ class Entry:
         self.key = key
         self.status = status
         self.reason = reason
-        self.fields = fields  # shared with responses: never changed in place
+        self.fields = fields  # as the origin said them; shared with responses: never changed in place
+        self.shown = fields  # those of them that clients get
+        self.control: DownstreamControl | None = None  # the Cache-Control that they get, where it is not the origin's
         self.body = b""
         self.vary: tuple[bytes, ...] = ()  # lower-case names of the selecting fields
         self.selection: Selection = ()
         self.date_s = 0  # wall
         self.born_at = 0.0
-        self.fresh_s = 0.0  # fresh while younger than this; 0 when every use must be validated
+        self._fresh_s = 0.0
+        self._early_s = 0.0
+        self.calm_s = 0.0  # fresh, and not to be refreshed early, while younger than this; read by the hot path
+        self.fetch_s = 0.0  # how long the origin took
         # how much longer it may be used stale, and for whom (RFC 9111 §4.2.4); 0: not at all
         self.revalidate_s = 0.0  # at once, while it is fetched anew
         self.error_s = 0.0  # instead of an error response
@@ -87,6 +100,7 @@ class Entry:
         self.last_modified: bytes | None = None
         self.last_modified_s: int | None = None  # wall; None when it is no date
         self.is_shared = False  # may answer requests with Authorization
+        self.is_immutable = False  # a reload may be answered with it (RFC 8246)
         self.uses = 0  # since the store last looked at it
         self.queue = 0  # the store's: which of its queues holds it
         self.retry_at = 0.0  # monotonic: no background refresh before
@@ -96,6 +110,22 @@ class Entry:
         self._aged_s = -1
         self._block = b""
         self._status_text = b""
+
+    @property
+    def fresh_s(self) -> float:
+        """Fresh while younger than this; 0 when every use must be validated."""
+        return self._fresh_s
+
+    @fresh_s.setter
+    def fresh_s(self, seconds: float) -> None:
+        self._fresh_s = seconds
+        self.calm_s = seconds - self._early_s
+
+    def refresh_early(self, eagerness: float, fetch_s: float) -> None:
+        """From shortly before it goes stale, let `early.refreshes_early` say whether it is fetched anew."""
+        self.fetch_s = fetch_s
+        self._early_s = lead_s(fetch_s, eagerness)
+        self.calm_s = self._fresh_s - self._early_s
 
     def filled(self, body: bytes) -> Entry:
         """Give the entry its content, once, before it is stored."""
@@ -107,6 +137,8 @@ class Entry:
         """Set `size_bytes`: all the memory that keeping this entry takes, its rendered head included."""
         # names are there twice (as received, and lower), and all of it once more in the head and in the aged head
         head = sum([3 * len(name) + 3 * len(value) + _FIELD_BYTES for _, name, value in self.fields])
+        if self.shown is not self.fields:
+            head += 8 * len(self.shown) + 64
         selecting = sum([len(value) + 60 for value in self.selection if value is not None])
         self.size_bytes = _ENTRY_BYTES + len(self.key) + len(self.body) + head + selecting
 
@@ -114,8 +146,10 @@ class Entry:
         """The rendered head with its Age; the same object for all requests of one second (RFC 9111 §5.1)."""
         if age_s != self._aged_s:
             if self._head is None:
-                self._head = b"HTTP/1.1 %d %b\r\n" % (self.status, self.reason) + render(self.fields)
-            self._block = b"%bAge: %d\r\n" % (self._head, age_s)
+                self._head = b"HTTP/1.1 %d %b\r\n" % (self.status, self.reason) + render(self.shown)
+            self._block = b"%bAge: %d\r\n" % (self._head, age_s)  # rule 23
+            if self.control is not None:
+                self._block += self.control.line(age_s)
             self._status_text = hit(int(self.fresh_s) - age_s)
             self._aged_s = age_s
         return self._block
@@ -123,8 +157,13 @@ class Entry:
     def block_304(self, age_s: int) -> bytes:
         """The same for a 304."""
         if self._head_304 is None:
-            self._head_304 = b"HTTP/1.1 304 Not Modified\r\n" + render(fields_of_304(self.fields))
-        return b"%bAge: %d\r\n" % (self._head_304, age_s)
+            self._head_304 = b"HTTP/1.1 304 Not Modified\r\n" + render(fields_of_304(self.shown))
+        block = b"%bAge: %d\r\n" % (self._head_304, age_s)
+        return block if self.control is None else block + self.control.line(age_s)
+
+    def fields_at(self, age_s: int) -> list[Field]:
+        """The fields that clients get, without Age, as a new list."""
+        return [*self.shown] if self.control is None else self.control.replaced(self.shown, age_s)
 
     def hit_text(self, age_s: int) -> bytes:
         """What Cache-Status says of a hit at this age."""
@@ -153,27 +192,29 @@ def draft(
     `fields` has neither framing nor fields of the hop.
     """
     index = index_fields(fields)
-    directives = parse_directives(index.get(b"cache-control"))
+    directives, is_targeted = directives_for(index, policy.targets)
     if (word := refusal(policy, receipt.request_index, status, index, directives)) is not None:
         return word
     date_s = date_of(index, receipt.received_wall)
-    said_s = explicit_lifetime(index, directives, date_s, receipt.received_wall)
+    said_s = explicit_lifetime(index, directives, date_s, receipt.received_wall, is_targeted=is_targeted)
     age_s = initial_age(index, date_s, receipt.received_wall, receipt.delay_s)
-    has_ttl = policy.ttl_s is not None and status in TTL_STATUSES
-    if has_ttl:
-        said_s = age_s + (policy.ttl_s or 0.0)  # it counts from the receipt, however old the response was then
+    own_s = policy.lifetime(status, said_s)
+    if own_s is not None:
+        said_s = age_s + own_s  # it counts from the receipt, however old the response was then
     if b"set-cookie" in index and policy.set_cookie == "store" and said_s is None:
         return b"set-cookie"  # rule 14: only where somebody said how long
     lifetime_s = said_s
     if lifetime_s is None:
-        lifetime_s = heuristic_lifetime(status, index, directives, date_s, receipt.received_wall)
+        lifetime_s = heuristic_lifetime(
+            status, index, directives, date_s, receipt.received_wall, policy.heuristic_cap_s
+        )
     entry = Entry(key, status, reason, _kept_fields(fields, policy, date_s, receipt.received_wall))
-    _set_lifetimes(entry, policy, directives, lifetime_s or 0.0, has_ttl=has_ttl)
+    _set_lifetimes(entry, policy, directives, lifetime_s or 0.0, has_ttl=own_s is not None)
     if lifetime_s is None and not may_guess(status, directives):
-        return b"status"  # RFC 9111 §3: neither said to be cacheable nor known to be
+        return b"status"  # rule 10, §3: neither said to be cacheable nor known to be
     left_s = entry.fresh_s + max(entry.revalidate_s, entry.error_s) - age_s
     if left_s <= 0.0 and b"etag" not in index and b"last-modified" not in index:
-        return b"no-lifetime"  # it could never be used, except for want of anything better
+        return b"no-lifetime"  # rule 9: it could never be used, except for want of anything better
     entry.vary = selecting_names(index.get(b"vary"), policy.vary)
     entry.selection = selection(entry.vary, receipt.request_index)
     entry.date_s = date_s
@@ -182,29 +223,41 @@ def draft(
     entry.last_modified = index.get(b"last-modified")
     if entry.last_modified is not None:
         entry.last_modified_s = parse_date(entry.last_modified, receipt.received_wall)
-    entry.is_shared = is_shared(directives)
+    entry.is_shared = policy.shares_authorized or is_shared(directives)
+    entry.is_immutable = policy.honours_immutable and b"immutable" in directives
+    if policy.eagerness and entry.fresh_s > 0.0:
+        entry.refresh_early(policy.eagerness, receipt.delay_s)
+    if policy.hidden or policy.downstream is not None:
+        entry.shown = policy.shown(entry.fields)
+        if (control := policy.downstream) is not None:
+            entry.control = control
+            entry.shown = control.removed(entry.shown)
     return entry
 
 
 def _set_lifetimes(
     entry: Entry, policy: CachePolicy, directives: Directives, lifetime_s: float, *, has_ttl: bool
 ) -> None:
-    if b"no-cache" in directives:  # RFC 9111 §5.2.2.4, also with field names
+    if b"no-cache" in directives:  # rule 22, RFC 9111 §5.2.2.4, also with field names
         return
     entry.fresh_s = lifetime_s
-    if b"must-revalidate" in directives or b"proxy-revalidate" in directives:  # §5.2.2.2, §5.2.2.8
+    if b"must-revalidate" in directives or b"proxy-revalidate" in directives:  # rule 28, §5.2.2.2, §5.2.2.8
         return
-    if b"s-maxage" in directives and not has_ttl:
-        # §5.2.2.10: means proxy-revalidate too; only the operator's own word goes beyond it
+    if b"s-maxage" in directives and policy.is_strict_on_s_maxage and not has_ttl:
+        # rule 28, §5.2.2.10: means proxy-revalidate too; only the operator's own word goes beyond it
         entry.revalidate_s = policy.stale_while_revalidate_s or 0.0
         entry.error_s = entry.unreachable_s = policy.stale_if_error_s or 0.0
+        if policy.stale_on_error_s is not None:
+            entry.unreachable_s = policy.stale_on_error_s
         return
     entry.max_stale_s = STALE_ON_ERROR_S
     entry.revalidate_s = _either(policy.stale_while_revalidate_s, directives.get(b"stale-while-revalidate"))
     entry.error_s = _either(policy.stale_if_error_s, directives.get(b"stale-if-error"))  # RFC 5861 §3, §4
     entry.unreachable_s = entry.error_s
-    if policy.stale_if_error_s is None:
-        entry.unreachable_s = max(entry.error_s, STALE_ON_ERROR_S)  # RFC 9111 §4.2.4: allowed when disconnected
+    if policy.stale_on_error_s is not None:
+        entry.unreachable_s = policy.stale_on_error_s
+    elif policy.stale_if_error_s is None:
+        entry.unreachable_s = max(entry.error_s, STALE_ON_ERROR_S)  # rule 29, RFC 9111 §4.2.4: when disconnected
 
 
 def _either(configured_s: float | None, said: bytes | None) -> float:
@@ -212,7 +265,7 @@ def _either(configured_s: float | None, said: bytes | None) -> float:
 
 
 def _kept_fields(fields: list[Field], policy: CachePolicy, date_s: int, received_wall: float) -> list[Field]:
-    """The fields to be stored: with a Date (RFC 9110 §6.6.1), without Age, and without cookies if they are stripped."""
+    """The fields to be stored: with a Date (rules 6 and 37), without Age, and without cookies if they are stripped."""
     dropped = _STRIPPED if policy.set_cookie == "strip" else _NEVER_STORED
     dates = [value for lower, _, value in fields if lower == b"date"]
     if len(dates) == 1 and parse_date(dates[0], received_wall) is not None:

@@ -1,4 +1,4 @@
-"""One range of a complete stored response (RFC 9110 §14). Several ranges at once are answered with the whole."""
+"""Rule 33: one range of a complete stored response (RFC 9110 §14). Several at once are answered with the whole."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def asked(index: Index, *, honours: bool) -> Directives:
     value = index.get(b"cache-control")
     if value is not None:
         return parse_directives(value)
-    pragma = index.get(b"pragma")  # RFC 9111 §5.4: only without Cache-Control
+    pragma = index.get(b"pragma")  # rule 24, RFC 9111 §5.4: only without Cache-Control
     if pragma is not None and b"no-cache" in parse_directives(pragma):
         return {b"no-cache": None}
     return _NOTHING
@@ -63,9 +63,9 @@ def bypasses(index: Index, directives: Directives, *, has_content: bool, upgrade
     if has_content:
         return b"content"  # RFC 9110 §9.3.1: means nothing, but a backend may read it, and the key does not hold it
     if b"no-store" in directives:
-        return b"no-store"  # RFC 9111 §5.2.1.5
+        return b"no-store"  # rule 11, RFC 9111 §5.2.1.5
     if b"if-match" in index or b"if-unmodified-since" in index:
-        return b"precondition"  # RFC 9110 §13.1.1: for the origin to evaluate
+        return b"precondition"  # rule 26, RFC 9110 §13.1.1: for the origin to evaluate
     return None
 
 
@@ -91,13 +91,15 @@ def decide(entry: Entry, directives: Directives, age_s: float) -> Use:
     """What `entry`, selected and `age_s` old, can do for a request with these directives."""
     fresh_s = entry.fresh_s
     if directives and not _is_wanted(directives, fresh_s, age_s):
+        if entry.is_immutable and fresh_s > age_s and _is_reload(directives):
+            return Use.FRESH  # rule 32, RFC 8246 §2
         return Use.UNWANTED
-    if fresh_s > age_s:  # §4.2: strictly, so that a lifetime of 0 is never fresh
+    if fresh_s > age_s:  # rule 7, §4.2: strictly, so that a lifetime of 0 is never fresh
         return Use.FRESH
     if age_s < fresh_s + entry.revalidate_s:
-        return Use.REFRESH  # RFC 5861 §3
+        return Use.REFRESH  # rule 30, RFC 5861 §3
     if entry.max_stale_s > 0.0 and b"max-stale" in directives and age_s - fresh_s <= _max_stale(directives, entry):
-        return Use.STALE  # §5.2.1.2
+        return Use.STALE  # rule 24, §5.2.1.2
     return Use.VALIDATE
 
 
@@ -115,12 +117,17 @@ def wants_origin(directives: Directives) -> bool:
 
 def _is_wanted(directives: Directives, fresh_s: float, age_s: float) -> bool:
     if b"no-cache" in directives:
-        return False  # §5.2.1.4
+        return False  # rule 24, §5.2.1.4
     max_age = delta_seconds(directives.get(b"max-age"))
     if max_age is not None and age_s > max_age:
         return False  # §5.2.1.1
     min_fresh = delta_seconds(directives.get(b"min-fresh"))
     return min_fresh is None or fresh_s - age_s >= min_fresh  # §5.2.1.3
+
+
+def _is_reload(directives: Directives) -> bool:
+    """What a browser's reload says, and nothing more."""
+    return delta_seconds(directives.get(b"max-age")) == 0 and len(directives) == 1
 
 
 def _max_stale(directives: Mapping[bytes, bytes | None], entry: Entry) -> float:

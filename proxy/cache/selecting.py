@@ -22,7 +22,7 @@ def selecting_names(vary: bytes | None, extra: tuple[bytes, ...] = _NO_NAMES) ->
 
 
 def selection(names: tuple[bytes, ...], index: Index) -> Selection:
-    """What the selecting fields of a request say. Two requests match if this is equal: absent only matches absent."""
+    """What the selecting fields of a request say. Requests match if this is equal (rule 21): absent matches absent."""
     return tuple([None if (value := index.get(name)) is None else _plain(name, value) for name in names])
 
 
@@ -45,13 +45,13 @@ def _plain_member(member: bytes) -> bytes:
 
 def _plain_languages(value: bytes) -> bytes:
     """Ranges sorted by weight and then by name: among equal weights the order means nothing (RFC 9110 §12.5.4)."""
-    value = value.lower().replace(b" ", b"").replace(b"\t", b"")
     ranges = []
-    for member in value.split(b","):
+    for member in value.lower().split(b","):
         name, _, parameter = member.partition(b";")
+        name, parameter = name.strip(b" \t"), parameter.strip(b" \t")
         weight = _thousandths(parameter)
-        if weight is None:
-            return value  # compared as it stands
+        if weight is None or b" " in name or b"\t" in name:
+            return value  # malformed: compared as it stands
         if name:
             ranges.append((-weight, name))
     return b",".join([b"%b;%d" % (name, -negative) for negative, name in sorted(ranges)])

@@ -6,16 +6,20 @@ takes it: as long as it is there, others may be waiting for what it brings.
 
 from __future__ import annotations
 
+from random import random
 from typing import TYPE_CHECKING, Final
 
 from proxy.cache.answers import answer, whole
 from proxy.cache.arrival import receive
+from proxy.cache.courier import carry
+from proxy.cache.early import refreshes_early
 from proxy.cache.errand import Errand
 from proxy.cache.flights import Failure, Word
 from proxy.cache.invalidation import SAFE, ended_keys, ends_entries
-from proxy.cache.key import cache_key, origin_of
-from proxy.cache.refresh import start_refresh
-from proxy.cache.reuse import CONDITIONS, SPECIAL, Use, asked, bypasses, decide, select, stands_in, wants_origin
+from proxy.cache.key import NOBODY, cache_key, origin_of, with_parts
+from proxy.cache.landing import Landing
+from proxy.cache.refresh import fetch_whole, start_refresh
+from proxy.cache.reuse import SPECIAL, Use, asked, bypasses, decide, select, stands_in, wants_origin
 from proxy.cache.status import (
     METHOD,
     REQUEST,
@@ -27,19 +31,22 @@ from proxy.cache.status import (
     over_limit,
     stood_in,
 )
-from proxy.cache.validation import conditions_for
+from proxy.cache.tags import group_names
+from proxy.cache.validation import belongs, conditions_for
 from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ErrorKind, ProxyError, Side
 from proxy.http.message import Response, index_fields
 
 if TYPE_CHECKING:
     from proxy.cache.cache import Cache
+    from proxy.cache.entry import Entry
     from proxy.cache.policy import CachePolicy
     from proxy.exchange import Exchange
 
-_CACHED: Final = frozenset({b"GET", b"HEAD"})
+_STALE_DETAIL: Final = b"; detail=stale-while-revalidate"
+_CACHED: Final = frozenset({b"GET", b"HEAD"})  # rule 16: nothing else is answered from what is stored, or stored
+_VALIDATORS: Final = frozenset({b"if-none-match", b"if-modified-since"})
 _MAX_WAITS: Final = 3  # for other requests' fetches; then it goes alone
-_NO_PARAMETERS: Final[frozenset[bytes]] = frozenset()
 
 
 def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
@@ -50,8 +57,11 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
         return None
     route = exchange.route
     assert route is not None
-    if exchange.peer_is_trusted or route.cache.ignored_parameters:
-        key = _key(exchange, route.cache.ignored_parameters)
+    if exchange.peer_is_trusted or route.cache.keying is not None:
+        own_key = _key(exchange, cache, route.cache)
+        if own_key is None:
+            return None
+        key = own_key
     else:
         key = origin_of(request.scheme, request.authority) + request.target
     shelf = cache.store.shelves.get(key)
@@ -64,7 +74,7 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
             return None
         entry = selected
     age = monotonic() - entry.born_at
-    if age >= entry.fresh_s:  # RFC 9111 §4.2: fresh is strictly younger
+    if age >= entry.calm_s:  # rule 7, RFC 9111 §4.2: fresh is strictly younger
         return None
     entry.uses += 1
     cache.stats.hits += 1
@@ -74,10 +84,11 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
 
 
 async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
-    """The answer from what is stored, or None: the request has to go upstream.
+    """The answer from what is stored or on its way, or None: the request has to go upstream by itself.
 
-    Waits while another request fetches the same. Raises ProxyError when the client wants nothing but a stored response
-    and there is none, and when the origin just failed the request that this one waited for.
+    What others may wait for is fetched here, and goes on when the client leaves. Waits for it, and while another
+    request fetches the same. Raises ProxyError when the client wants nothing but a stored response and there is none,
+    and when the origin failed the request, or just failed the one that this one waited for.
     """
     request = exchange.request
     route = exchange.route
@@ -94,7 +105,12 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
         exchange.cache_status = bypass(word)
         cache.stats.bypass += 1
         return None
-    errand = Errand(cache, _key(exchange, policy.ignored_parameters), policy, index, directives)
+    key = _key(exchange, cache, policy)
+    if key is None:
+        exchange.cache_status = bypass(NOBODY)
+        cache.stats.bypass += 1
+        return None
+    errand = Errand(cache, key, policy, index, directives, route.name)
     exchange.flight = errand
     for waits in range(_MAX_WAITS + 1):
         if (response := _from_store(exchange, errand)) is not None:
@@ -107,12 +123,20 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
         if errand.flight is not None or waits == _MAX_WAITS:
             break
         flight = cache.flights.find(errand.key, index)
+        if flight is None and b"range" in index and errand.entry is None:
+            flight = fetch_whole(exchange, errand)  # what it brings is of use to others, and a part is not
+            if flight is None:
+                break
         if flight is None:
             _lead(errand)
             break
         errand.has_waited = True
-        outcome = await flight.wait(index)
+        outcome = flight.landing or await flight.wait(index)
         if outcome is Word.ALONE:
+            break
+        if isinstance(outcome, Landing):
+            if (response := _joined(exchange, errand, outcome)) is not None:
+                return response
             break
         if outcome is Word.LEAD:
             errand.flight = flight
@@ -121,7 +145,7 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
                 return response
             break
     _send_off(exchange, errand)
-    return None
+    return None if errand.flight is None or cache.refresh is None else await _fetch(exchange, errand)
 
 
 def look_up_stale(exchange: Exchange, cache: Cache) -> Response | None:
@@ -140,7 +164,8 @@ def look_up_stale(exchange: Exchange, cache: Cache) -> Response | None:
     directives = asked(index, honours=policy.honours_request_directives)
     if bypasses(index, directives, has_content=request.body is not None, upgrades=bool(request.upgrade)) is not None:
         return None
-    shelf = cache.store.shelves.get(_key(exchange, policy.ignored_parameters))
+    key = _key(exchange, cache, policy)
+    shelf = None if key is None else cache.store.shelves.get(key)
     entry = select(shelf, index) if shelf is not None else None
     if entry is None:
         return None
@@ -157,6 +182,26 @@ def look_up_stale(exchange: Exchange, cache: Cache) -> Response | None:
     return answer(entry, request.method, index, age_s, wall())
 
 
+def disowns(exchange: Exchange, response: Response) -> bool:
+    """Rule 27: a 304 to our conditions that cannot belong to what we asked about. Then it is to be asked for again.
+
+    What is stored goes, for it is not what the origin has, and so do the conditions (RFC 9111 §4.3.3, §4.3.4).
+    """
+    errand = exchange.flight
+    return errand is not None and _disowned(exchange, errand, response)
+
+
+def _disowned(exchange: Exchange, errand: Errand, response: Response) -> bool:
+    if errand.entry is None or not exchange.conditions:
+        return False
+    if belongs(errand.entry, response.get(b"etag")):
+        return False
+    errand.cache.store.remove(errand.entry)
+    errand.entry = None
+    exchange.conditions = ()  # neither ours nor the client's: its own are evaluated when the whole is there
+    return True
+
+
 def store(exchange: Exchange, response: Response, cache: Cache) -> Response:
     """Take the upstream's final response, and give back the one for the client: often the same, with other content.
 
@@ -166,6 +211,7 @@ def store(exchange: Exchange, response: Response, cache: Cache) -> Response:
     if errand is None:
         if exchange.request.method not in SAFE:
             invalidate(exchange, response, cache)
+        _hide(exchange, response)
         return response
     exchange.flight = None
     final = receive(exchange, errand, response)
@@ -173,6 +219,7 @@ def store(exchange: Exchange, response: Response, cache: Cache) -> Response:
         cache.stats.stale += 1
     else:
         cache.stats.misses += 1
+    _hide(exchange, final)
     return final
 
 
@@ -200,19 +247,29 @@ def invalidate(exchange: Exchange, response: Response, cache: Cache) -> None:
     if not ends_entries(request.method, response.status):
         return
     scheme, authority = _origin(exchange)
-    for key in ended_keys(scheme, authority, request.target, index_fields(response.fields)):
+    policy: CachePolicy | None = None if exchange.route is None else exchange.route.cache
+    keying = None if policy is None else policy.keying
+    index = index_fields(response.fields)
+    for key in ended_keys(scheme, authority, request.target, index, keying):
         cache.invalidate(key)
-    route = exchange.route
-    if route is not None and route.cache is not None and route.cache.ignored_parameters:
-        cache.invalidate(_key(exchange, route.cache.ignored_parameters))
+    if (groups := index.get(b"cache-group-invalidation")) is not None:
+        cache.invalidate_groups(origin_of(scheme, authority), group_names(groups))  # RFC 9875 §3
 
 
 def finish(exchange: Exchange, cache: Cache) -> None:
-    """The exchange is over and no response came: the next one who waits leads. Safe to call at any time."""
+    """The exchange is over. If no response came, the next one who waits leads. Called once, for what the cache saw."""
+    if exchange.cache_status and exchange.route is not None:
+        cache.stats.note(exchange.route.name, exchange.cache_status)
     errand, exchange.flight = exchange.flight, None
     if errand is not None:
         cache.stats.misses += 1
         errand.abandon()
+
+
+def _hide(exchange: Exchange, response: Response) -> None:
+    policy: CachePolicy | None = None if exchange.route is None else exchange.route.cache
+    if policy is not None and policy.hidden and response.block is None:
+        response.fields = policy.shown(response.fields)
 
 
 def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
@@ -229,12 +286,14 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
             cache.stats.hits += 1
         elif use is Use.REFRESH or use is Use.STALE:
             cache.stats.stale += 1
-        if use is Use.REFRESH:
+        if use is Use.REFRESH or (use is Use.FRESH and age >= entry.calm_s and _is_early(entry, errand.policy, age)):
             start_refresh(exchange, errand, entry, now)
         if use is not Use.VALIDATE and use is not Use.UNWANTED:
             age_s = int(age)
             entry.uses += 1
             exchange.cache_status = entry.hit_text(age_s)
+            if use is not Use.FRESH and b"ttl=-" not in exchange.cache_status:
+                exchange.cache_status += _STALE_DETAIL  # in whole seconds it may say `ttl=0`, fresh or not
             if errand.has_waited:
                 cache.stats.collapsed += 1
                 exchange.cache_status = collapsed(errand.forwarded)
@@ -250,6 +309,10 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
     return None
 
 
+def _is_early(entry: Entry, policy: CachePolicy, age_s: float) -> bool:
+    return refreshes_early(age_s, entry.fresh_s, entry.fetch_s, policy.eagerness, random())
+
+
 def _goes_alone(exchange: Exchange, errand: Errand) -> bool:
     """Nobody could use what this request brings, or it could not use what others bring."""
     entry = errand.entry
@@ -258,18 +321,59 @@ def _goes_alone(exchange: Exchange, errand: Errand) -> bool:
         return True
     if entry is not None:
         # what the client wants validated, or the origin wants validated each time, is good for one request
-        return errand.use is Use.UNWANTED or entry.fresh_s <= 0.0
+        return errand.use is Use.UNWANTED or entry.fresh_s + entry.revalidate_s <= 0.0
     if errand.cache.is_uncacheable(errand.key, monotonic()):
         return True
     # RFC 9110 §13: nothing is stored, so the origin evaluates; but the result of a full fetch would do as well
-    return not CONDITIONS.isdisjoint(index) and errand.cache.flights.find(errand.key, index) is None
+    return not _VALIDATORS.isdisjoint(index) and errand.cache.flights.find(errand.key, index) is None
+
+
+def _joined(exchange: Exchange, errand: Errand, landing: Landing) -> Response | None:
+    """What the request gets of content that is on its way; None when it has to ask for itself."""
+    age = monotonic() - landing.entry.born_at
+    use = decide(landing.entry, errand.directives, age)
+    if use is not Use.FRESH and use is not Use.REFRESH:
+        return None
+    response = landing.answer(errand.request_index, int(age), wall())
+    if response is None:
+        return None
+    exchange.flight = None
+    stats = errand.cache.stats
+    stats.collapsed += 1
+    if use is Use.FRESH:
+        stats.hits += 1
+    else:
+        stats.stale += 1
+    exchange.cache_status = collapsed(errand.forwarded)
+    return response
+
+
+async def _fetch(exchange: Exchange, errand: Errand) -> Response:
+    """Fetch for all who wait: for the client of this exchange too, as long as it is there."""
+    cache = errand.cache
+    try:
+        response = await carry(exchange, errand, _ask)
+    except ProxyError as error:
+        if (stale := await on_error(exchange, error, cache)) is None:
+            raise
+        return stale
+    return store(exchange, response, cache)
+
+
+async def _ask(exchange: Exchange, errand: Errand) -> Response:
+    fetch = errand.cache.refresh
+    assert fetch is not None
+    response = await fetch(exchange)
+    if response.status == 304 and _disowned(exchange, errand, response):
+        response = await fetch(exchange)
+    return response
 
 
 def _lead(errand: Errand) -> None:
     entry = errand.entry
     if entry is None:
         shelf = errand.cache.store.shelves.get(errand.key)
-        names = None if shelf is None else shelf[0].vary
+        names = errand.cache.flights.guess(errand.policy) if shelf is None else shelf[0].vary
     else:
         names = entry.vary
     errand.flight = errand.cache.flights.start(errand.key, names, errand.request_index)
@@ -313,9 +417,17 @@ def _stand_in(exchange: Exchange, errand: Errand, failure: Failure) -> Response 
     return answer(entry, exchange.request.method, index, int(age), wall())
 
 
-def _key(exchange: Exchange, ignored: frozenset[bytes] = _NO_PARAMETERS) -> bytes:
+def _key(exchange: Exchange, cache: Cache, policy: CachePolicy) -> bytes | None:
+    """None when the route keeps users or tenants apart, and nobody knows whose request this is."""
     scheme, authority = _origin(exchange)
-    return cache_key(scheme, authority, exchange.request.target, ignored)
+    keying = policy.keying
+    if keying is None:
+        return cache_key(scheme, authority, exchange.request.target)
+    uri = origin_of(scheme, authority) + keying.target(exchange.request.target)
+    if not keying.has_parts:
+        return uri
+    parts = keying.parts(exchange.request.index, exchange.client)
+    return None if parts is None else with_parts(uri, cache.invalidations.generation(uri), parts)
 
 
 def _origin(exchange: Exchange) -> tuple[str, bytes]:

@@ -24,20 +24,22 @@ def refusal(
     Lifetimes are not looked at: whether storing it is of any use is said by `entry.draft`.
     """
     if status == 206 or status == 304 or status < 200:
-        return b"partial" if status == 206 else b"not-final"  # rule 33: ranges are cut from whole responses only
-    if b"must-understand" in directives:  # §5.2.2.3: understood, so its no-store is not for us
+        return (
+            b"partial" if status == 206 else b"not-final"
+        )  # rules 10, 20, 33: ranges are cut from whole responses only
+    if b"must-understand" in directives:  # rule 12, §5.2.2.3: understood, so its no-store is not for us
         if status not in _UNDERSTOOD:
             return b"must-understand"
     elif b"no-store" in directives:
-        return b"no-store"  # §5.2.2.5
+        return b"no-store"  # rule 11, §5.2.2.5
     if b"private" in directives:  # §5.2.2.7; with field names too: a part may be kept, nothing is simpler
         return b"private"
     if b"vary" in index and b"*" in field_names(index[b"vary"]):
-        return b"vary-any"  # §4.1
-    if b"authorization" in request_index and not is_shared(directives):
-        return b"authorization"  # §3.5
+        return b"vary-any"  # rule 11, §4.1
+    if b"authorization" in request_index and not policy.shares_authorized and not is_shared(directives):
+        return b"authorization"  # rule 13, §3.5
     if b"set-cookie" in index and policy.set_cookie == "bypass":
-        return b"set-cookie"  # §7.3 leaves it to the origin; a cookie of one client is not for the next
+        return b"set-cookie"  # rule 14, §7.3 leaves it to the origin; a cookie of one client is not for the next
     if index.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
         return b"event-stream"  # it never ends, and who comes later wants the events from then on
     return None

@@ -8,12 +8,12 @@ from proxy.cache.entry import Entry
 from proxy.http.fields import CONNECTION_SPECIFIC
 from proxy.http.message import Field, Response, field
 
-# these describe the stored bytes, or one message and its hop (RFC 9111 §3.2)
+# rule 31: these describe the stored bytes, or one message and its hop (RFC 9111 §3.2)
 _NEVER_UPDATED: Final = CONNECTION_SPECIFIC | {b"content-length", b"content-range", b"content-encoding"}
 
 
 def conditions_for(entry: Entry) -> tuple[Field, ...]:
-    """The conditions that go upstream in place of the client's own; empty when the entry has no validator (§4.3.1)."""
+    """What goes upstream in place of the client's own conditions; empty without a validator (rule 27, §4.3.1)."""
     conditions = []
     if entry.etag is not None:
         conditions.append(field("If-None-Match", entry.etag))
@@ -23,7 +23,7 @@ def conditions_for(entry: Entry) -> tuple[Field, ...]:
 
 
 def belongs(entry: Entry, etag: bytes | None) -> bool:
-    """A 304 with this ETag speaks of `entry`, the one that was asked about (§4.3.4).
+    """A 304 with this ETag speaks of `entry`, the one that was asked about (rules 27 and 31, §4.3.4).
 
     A strong one must be the stored one; what has no ETag, or a weak one, answers the question that was asked.
     """
@@ -31,7 +31,7 @@ def belongs(entry: Entry, etag: bytes | None) -> bool:
 
 
 def merged(stored: list[Field], new: list[Field], *, keeps_cookies: bool) -> list[Field]:
-    """The stored fields after an update: every field of the new message replaces all lines of its name (§3.2).
+    """The stored fields after an update: every field of the new one replaces all lines of its name (rule 31, §3.2).
 
     Without `keeps_cookies` the Set-Cookie of the new message is not taken over: it is for one client.
     """
@@ -42,7 +42,7 @@ def merged(stored: list[Field], new: list[Field], *, keeps_cookies: bool) -> lis
 
 
 def agrees(entry: Entry, head: Response) -> bool:
-    """A 200 to a HEAD describes the stored response: ETag, Last-Modified and length, each equal or absent (§4.3.5)."""
+    """A 200 to a HEAD describes the stored response: ETag, Last-Modified and length, each equal or absent (rule 36)."""
     etag, modified = head.get(b"etag"), head.get(b"last-modified")
     length = head.content_length
     return (

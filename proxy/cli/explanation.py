@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from proxy.cache.key import cache_key
+from proxy.cache.key import cache_key, origin_of
 from proxy.cache.policy import describe_cache
 from proxy.clients.addresses import connection_client
+from proxy.clients.client import Client
 from proxy.clients.stage import identify
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.exchange import Exchange
@@ -75,7 +76,13 @@ def explain_request(asked: Asked, snapshot: Snapshot) -> Explanation:
     else:
         result = "goes on to the cache or the upstream" + (", while the limits admit it" if limits else "")
     return Explanation(
-        said, result, matched, _client(exchange), limits, _cache(route, request), _upstream(route, request)
+        said,
+        result,
+        matched,
+        _client(exchange),
+        limits,
+        _cache(route, request, exchange.client),
+        _upstream(route, request),
     )
 
 
@@ -116,7 +123,7 @@ def _client(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def _cache(route: Route, request: Request) -> dict[str, Any]:
+def _cache(route: Route, request: Request, client: Client) -> dict[str, Any]:
     policy = route.cache
     said: dict[str, Any] = {"policy": describe_cache(policy), "applies": False, "key": None, "reason": ""}
     if policy is None:
@@ -124,9 +131,14 @@ def _cache(route: Route, request: Request) -> dict[str, Any]:
     elif request.method not in _CACHEABLE:
         said["reason"] = f"{request.method.decode('latin-1')} is never answered from the cache"
     else:
-        key = cache_key(request.scheme, request.authority, request.target, policy.ignored_parameters)
+        keying = policy.keying
+        key = cache_key(request.scheme, request.authority, request.target)
+        if keying is not None:
+            key = origin_of(request.scheme, request.authority) + keying.target(request.target)
         said |= {"applies": True, "key": key.decode("latin-1")}
-        if b"authorization" in request.index:
+        if keying is not None and keying.by is not None and keying.parts(request.index, client) is None:
+            said |= {"applies": False, "reason": f"no {keying.by} is known, and each has responses of its own"}
+        elif b"authorization" in request.index and not policy.shares_authorized:
             said["reason"] = "with Authorization: only what the response allows to be shared (RFC 9111 §3.5)"
     return said
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from proxy.clients.settings import IdentitySettings
+from proxy.clients.settings import IdentitySettings, SourceSettings
 from proxy.config.document import Path
 from proxy.config.parts import Part
 from proxy.config.settings import Settings
@@ -27,6 +27,7 @@ def advise(parts: list[Part]) -> None:
     _replicas(parts, root)
     _chosen_keys(parts, root)
     _small_shares(parts, root)
+    _shared_pages(parts)
 
 
 def _unused(parts: list[Part], section: str, used: set[str]) -> None:
@@ -137,3 +138,26 @@ def _small_shares(parts: list[Part], root: Settings) -> None:
             message = "while the store is away, one Weir's share of this limit is less than one request"
             hint = "it gets slower by the number of Weirs; write a larger count in a longer period, or `on_store_error`"
             part.document.report("WEIR0408", message, (*path, "rate"), hint=hint, severity="warning")
+
+
+def _shared_pages(parts: list[Part]) -> None:
+    """Users that are known by something that HTTP's rules for caches do not know: only Authorization keeps pages apart
+    (RFC 9111 §3.5), and a lifetime of ours stores what the backend never meant for a cache."""
+    identity = next((p.settings.identity for p in parts if p.settings is not None and p.settings.identity), None)
+    if identity is None or all(_is_in_authorization(source) for source in identity.sources):
+        return
+    for part in parts:
+        for path, route in part.routes():
+            cache = route.cache
+            if cache == "off" or cache.by is not None or cache.shared_with_everyone is not None:
+                continue
+            if cache.ttl is not None or cache.tier is not None or cache.statuses:
+                message = "what comes for a known user is stored for everyone here, unless the backend forbids it"
+                hint = 'write `by: user`, or `shared_with_everyone: "why it is the same for all"`'
+                part.document.report("WEIR0409", message, (*path, "cache"), hint=hint, of_key=True, severity="warning")
+
+
+def _is_in_authorization(source: SourceSettings) -> bool:
+    if source.jwt is not None:
+        return source.jwt.cookie is None and (source.jwt.header or "Authorization").lower() == "authorization"
+    return source.api_key is not None and source.api_key.header.lower() == "authorization"

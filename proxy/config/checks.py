@@ -40,6 +40,7 @@ def check(parts: list[Part]) -> None:
     _check_repeats(parts)
     _check_double_counting(parts)
     _check_users(parts)
+    _check_caches(parts, root)
     _check_plans(parts)
     _check_verification(parts, root)
     if root is not None:
@@ -238,6 +239,34 @@ def _check_users(parts: list[Part]) -> None:
             if route.require_user:
                 message = "every request would be refused: no user can be known"
                 part.document.report("WEIR0210", message, (*path, "require_user"), hint="add `identity: {user: ...}`")
+
+
+def _check_caches(parts: list[Part], root: Settings | None) -> None:
+    """What a route's `cache` says, held against the rest of the configuration."""
+    tiers = {} if root is None else root.cache.tiers
+    for part in parts:
+        for path, route in part.routes():
+            cache, place = route.cache, (*path, "cache")
+            if cache == "off":
+                continue
+            if root is not None and cache.tier is not None and cache.tier not in tiers:
+                hint = did_you_mean(cache.tier, tiers) or _known("tiers", tiers)
+                message = f"there is no tier `{part.document.shown((*place, 'tier'))}`"
+                part.document.report("WEIR0216", message, (*place, "tier"), hint=hint)
+            if route.require_user and cache.by is None and cache.shared_with_everyone is None:
+                message = "responses to users who must be known would be stored for everyone"
+                hint = 'write `by: user`, or `shared_with_everyone: "why it is the same for all"`, or `cache: off`'
+                part.document.report("WEIR0217", message, place, hint=hint, of_key=True)
+            if cache.by is not None and not any(part.has("identity", cache.by) for part in parts):
+                message = f"nothing would be stored: no {cache.by} can be known"
+                hint = f"add `identity: {{{cache.by}: ...}}`"
+                part.document.report("WEIR0218", message, (*place, "by"), hint=hint, of_key=True)
+            if route.match.methods and not {"GET", "HEAD"} & set(route.match.methods):
+                message = "nothing would be stored: only GET and HEAD are answered from the cache"
+                part.document.report("WEIR0219", message, place, hint="leave `cache` out", of_key=True)
+            if root is not None and cache.max_entry is not None and cache.max_entry > root.cache.max_entry:
+                message = "`max_entry` of a route is larger than `max_entry` of the cache"
+                part.document.report("WEIR0221", message, (*place, "max_entry"), hint="raise that one too", of_key=True)
 
 
 def _check_listeners(part: Part, root: Settings) -> None:

@@ -44,6 +44,7 @@ class Compiler:
         self._places: dict[Route, tuple[Document, Path]] = {}
         root = parts[0].root
         self._defaults = root.defaults if root is not None else DefaultsSettings()
+        self._tiers = root.cache.tiers if root is not None else {}
         self._near = (root.limiter if root is not None else LimiterSettings()).near
 
     def compile(self, version: str, now_wall: float, previous: Snapshot | None = None) -> Snapshot | None:
@@ -138,7 +139,7 @@ class Compiler:
             limits=limits,
             announces_limits=settings.announce_limits,
             cost_fields=tuple(dict.fromkeys(limit.cost_field for limit in limits if limit.cost_field is not None)),
-            cache=compile_cache(settings.cache),
+            cache=compile_cache(settings.cache, self._tiers),
             read_primary=(settings.read or defaults.read) == "primary",
             requires_user=settings.require_user,
             timeout_s=_first(settings.timeout, defaults.timeout),

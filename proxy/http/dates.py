@@ -36,7 +36,7 @@ def format_date(seconds: int) -> bytes:
 
 
 def parse_date(value: bytes, now_wall: float) -> int | None:
-    """Seconds since 1970 (below zero before it), or None for everything that is not one of the three forms.
+    """Seconds since 1970 (below zero before it), or None for all that is not one of the three forms (rule 4).
 
     Names and GMT are read in any case. `now_wall` decides the century of the form that has a two-digit year. The name
     of the day must be one, but not the right one: recipients need not check it.

@@ -1,4 +1,7 @@
-"""Lists and Cache-Control directives (RFC 9110 §5.6.1, RFC 9111 §1.2.2, §5.2), so read that doubt is never "fresh"."""
+"""Lists and Cache-Control directives (RFC 9110 §5.6.1, RFC 9111 §1.2.2, §5.2), so read that doubt is never "fresh".
+
+"Rule N" here and in `cache/` is the rule that tests/conformance/test_cache_rules.py tests under this number.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _BLANKS: Final = b" \t"
 
 
 def split_list(value: bytes) -> list[bytes]:
-    """The members of a list, without the whitespace around them; empty ones are skipped (RFC 9110 §5.6.1).
+    """The members of a list, without the whitespace around them; empty ones are skipped (rule 1, §5.6.1).
 
     A comma inside a quoted string separates nothing. A quote that is never closed quotes the rest.
     """
@@ -33,9 +36,10 @@ def field_names(value: bytes) -> tuple[bytes, ...]:
 def parse_directives(value: bytes | None) -> Directives:
     """The directives of a Cache-Control field, all its lines joined with ", ".
 
-    Names are case-insensitive; a value means the same as token and as quoted string (RFC 9111 §5.2). Of a repeated
-    directive the first counts (§4.2.1). Whitespace around "=" is malformed: the directive is there, with a value that
-    is no number. A quote that is never closed hides what follows, so the whole field then counts as `no-store` too.
+    Names are case-insensitive; a value means the same as token and as quoted string (rule 2, RFC 9111 §5.2). Of a
+    repeated directive the first counts (§4.2.1). Whitespace around "=" is malformed: the directive is there, with a
+    value that is no number. A quote that is never closed hides what follows, so the whole field then counts as
+    `no-store` too.
     """
     if value is None:
         return _NONE
@@ -45,7 +49,7 @@ def parse_directives(value: bytes | None) -> Directives:
 
 
 def delta_seconds(value: bytes | None) -> int | None:
-    """Seconds from ASCII digits, at most MAX_DELTA_S; None for all else (RFC 9111 §1.2.2)."""
+    """Seconds from ASCII digits, at most MAX_DELTA_S; None for all else (rule 3, RFC 9111 §1.2.2)."""
     if value is None or not value.isdigit():
         return None
     digits = value.lstrip(b"0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.http.message import Field
 
+# rule 18, RFC 9111 §3.1: neither passed on nor stored; all other fields are, as they came
 CONNECTION_SPECIFIC = frozenset(
     {
         b"connection",

@@ -73,7 +73,7 @@ def forwarding_lines(request: Request, *, peer_is_trusted: bool, peer_address: b
             forwarded_for = b"%b, %b" % (chain, peer_address)
         proto = index.get(b"x-forwarded-proto", proto)
         host = index.get(b"x-forwarded-host", host)
-    via = b"1.%d weir" % request.minor_version  # RFC 9110 §7.6.3: the version of the message as it was received
+    via = b"1.%d weir" % request.minor_version  # rule 37, RFC 9110 §7.6.3: the version of the message as received
     if (earlier := index.get(b"via")) is not None:
         via = b"%b, %b" % (earlier, via)
     return (

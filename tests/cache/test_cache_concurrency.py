@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.cache.courier import MAX_ORPHANS
 from proxy.core.errors import ErrorKind, ProxyError
 
 FRESH = {"Cache-Control": "max-age=60"}
@@ -114,12 +115,12 @@ async def test_what_was_learned_is_forgotten_when_something_is_stored(line: Any,
 
 
 @pytest.mark.parametrize(
-    ("fields", "status"), [({"Range": "bytes=0-1"}, 206), ({"If-None-Match": "*"}, 304), ({"Authorization": "x"}, 200)]
+    ("fields", "status"), [({}, 503), ({"If-None-Match": "*"}, 304), ({"Authorization": "x"}, 200)]
 )
-async def test_what_is_only_one_clients_matter_is_not_learned(
+async def test_what_is_one_clients_matter_or_passes_is_not_learned(
     line: Any, kit: Any, gate: Gate, fields: dict[str, str], status: int
 ) -> None:
-    line.origin.answers(kit.reply(status, FRESH))
+    line.origin.answers(kit.reply(status, {} if status == 503 else FRESH))
     await line.ask(fields=fields)
     clients = crowd(line, 5)
     await turn()
@@ -189,8 +190,10 @@ async def test_a_new_leader_who_finds_an_answer_frees_the_others(line: Any, kit:
     await turn()
     line.origin.answers(kit.reply(fields=FRESH))
     await line.ask(fields={"Cache-Control": "no-cache"})  # goes alone, and brings it
-    leader.cancel()
+    gate.asked[0].set_exception(RuntimeError("a defect"))
     assert {reply.content for reply in await asyncio.gather(*others)} == {b"content"}
+    with pytest.raises(RuntimeError):
+        await leader
     assert len(gate.asked) == 1
     assert len(line.cache.flights) == 0
 
@@ -200,22 +203,99 @@ async def test_a_new_leader_who_goes_alone_frees_the_others(line: Any, kit: Any,
     await turn()
     line.origin.answers(kit.reply(fields={"Cache-Control": "no-store"}))
     await line.ask(fields={"Cache-Control": "no-cache"})  # goes alone, and finds that there is nothing to share
-    leader.cancel()
+    gate.asked[0].set_exception(RuntimeError("a defect"))
     await turn()
     assert len(gate.asked) == 4
     for asked in gate.asked[1:]:
         asked.set_result(kit.reply(fields=FRESH))
     await asyncio.gather(*others)
+    with pytest.raises(RuntimeError):
+        await leader
 
 
-async def test_when_the_leader_leaves_before_the_head_another_asks(line: Any, kit: Any, gate: Gate) -> None:
+async def test_when_the_leader_leaves_before_the_head_nobody_asks_again(line: Any, kit: Any, gate: Gate) -> None:
     leader, *others = crowd(line, 5)
     await turn()
     leader.cancel()
     await turn()
+    gate.asked[0].set_result(kit.reply(fields=FRESH))
+    assert {reply.content for reply in await asyncio.gather(*others)} == {b"content"}
+    assert len(gate.asked) == 1
+    assert line.cache.stats.misses == 1
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_what_the_only_client_leaves_is_stored_all_the_same(
+    line: Any, kit: Any, gate: Gate, streams: bool
+) -> None:
+    (only,) = crowd(line, 1)
+    await turn()
+    only.cancel()
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=body if streams else b"content"))
+    await turn()
+    if streams:
+        body.feed(b"content")
+        body.finish()
+    assert (await line.ask()).content == b"content"
+    assert len(gate.asked) == 1
+
+
+async def test_of_fetches_that_nobody_waits_for_only_some_go_on(line: Any, kit: Any, gate: Gate) -> None:
+    leaving = [asyncio.ensure_future(line.ask(f"/{number}")) for number in range(MAX_ORPHANS + 5)]
+    awaited = crowd(line, 2, "/awaited")
+    await turn()
+    for client in (*leaving, awaited[0]):
+        client.cancel()
+    await turn()
+    assert [asked.cancelled() for asked in gate.asked] == [False] * MAX_ORPHANS + [True] * 5 + [False]
+    assert len(line.cache.flights) == MAX_ORPHANS + 1
+    for asked in (*gate.asked[:MAX_ORPHANS], gate.asked[-1]):
+        asked.set_result(kit.reply(fields=FRESH))
+    assert (await awaited[1]).status == 200
+    assert line.cache.entries == MAX_ORPHANS + 1
+    assert line.cache.flights.orphans == 0
+
+
+async def test_what_the_leader_leaves_and_is_not_for_others_is_put_down(line: Any, kit: Any, gate: Gate) -> None:
+    leader, other = crowd(line, 2)
+    await turn()
+    leader.cancel()
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields={"Cache-Control": "no-store"}, content=body))
+    await turn()
+    assert body.is_cancelled
+    gate.asked[1].set_result(kit.reply(fields={"Cache-Control": "no-store"}, content=b"own"))
+    assert (await other).content == b"own"
+    assert len(line.cache.flights) == 0
+
+
+async def test_a_failure_after_the_leader_left_is_shared_too(line: Any, gate: Gate) -> None:
+    leader, *others = crowd(line, 5)
+    await turn()
+    leader.cancel()
+    await turn()
+    gate.asked[0].set_exception(DOWN)
+    errors = await asyncio.gather(*others, return_exceptions=True)
+    assert {error.kind for error in errors} == {ErrorKind.CONNECT_REFUSED}
+    assert len(gate.asked) == 1
+
+
+async def test_a_defect_after_the_leader_left_frees_the_others(
+    line: Any, kit: Any, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    leader, *others = crowd(line, 3)
+    await turn()
+    leader.cancel()
+    await turn()
+    gate.asked[0].set_exception(RuntimeError("a defect"))
+    await turn()
     assert len(gate.asked) == 2
     gate.asked[1].set_result(kit.reply(fields=FRESH))
-    assert {reply.content for reply in await asyncio.gather(*others)} == {b"content"}
+    assert {reply.status for reply in await asyncio.gather(*others)} == {200}
+    assert "a defect" in caplog.text
 
 
 async def test_when_the_leader_leaves_during_the_content_nobody_asks_again(line: Any, kit: Any, gate: Gate) -> None:
@@ -232,16 +312,100 @@ async def test_when_the_leader_leaves_during_the_content_nobody_asks_again(line:
     assert len(gate.asked) == 1
 
 
-async def test_each_in_turn_may_leave_as_leader(line: Any, kit: Any, gate: Gate) -> None:
+async def test_all_may_leave_one_by_one(line: Any, kit: Any, gate: Gate) -> None:
     clients = crowd(line, 6)
-    for number, client in enumerate(clients[:-1], 1):
+    for client in clients[:-1]:
         await turn()
-        assert len(gate.asked) == number
         client.cancel()
     await turn()
+    assert len(gate.asked) == 1
     gate.asked[-1].set_result(kit.reply(fields=FRESH))
     assert (await clients[-1]).content == b"content"
     assert len(line.cache.flights) == 0
+
+
+async def test_who_joins_content_on_its_way_gets_what_is_there_at_once(line: Any, kit: Any, gate: Gate) -> None:
+    leader = asyncio.ensure_future(line.ask())
+    await turn()
+    body = kit.body(length=7)
+    gate.asked[0].set_result(kit.reply(fields=FRESH | {"ETag": '"a"', "Cache-Tag": "t"}, content=body))
+    await turn()
+    body.feed(b"con")
+    exchange = line.exchange()
+    response = await line.answer(exchange)
+    assert (response.status, response.content.length, response.get(b"age")) == (200, 7, b"0")
+    assert response.get(b"cache-tag") is None
+    assert exchange.cache_status == b"fwd=uri-miss; collapsed"
+    late = kit.collector()
+    response.content.start(late)
+    assert late.data == b"con"
+    part = asyncio.ensure_future(line.ask(fields={"Range": "bytes=2-4"}))
+    unchanged = await line.ask(fields={"If-None-Match": '"a"'})
+    beyond = await line.ask(fields={"Range": "bytes=9-"})
+    assert (unchanged.status, beyond.status, beyond.index["content-range"]) == (304, 416, "bytes */7")
+    line.origin.answers(kit.reply(206, FRESH, b"nt"))
+    far = await line.ask(fields={"Range": "bytes=-2"})  # it need not wait for what comes before
+    assert (far.status, far.content, len(line.origin.asked)) == (206, b"nt", 2)
+    body.feed(b"tent")
+    found = await part
+    assert (found.status, found.content, found.index["content-range"]) == (206, b"nte", "bytes 2-4/7")
+    body.finish()
+    assert (bytes(late.data), late.is_finished) == (b"content", True)
+    assert (await leader).content == b"content"
+    assert len(gate.asked) == 1
+    assert (await line.ask()).cache.startswith("hit")
+
+
+async def test_variants_of_a_route_that_has_shown_its_vary_are_fetched_side_by_side(
+    line: Any, kit: Any, gate: Gate
+) -> None:
+    vary = FRESH | {"Vary": "Accept-Language"}
+    line.origin.answers(kit.reply(fields=vary))
+    await line.ask("/other")
+    clients = crowd(line, 5, fields={"Accept-Language": "en"}) + crowd(line, 5, fields={"Accept-Language": "de"})
+    await turn()
+    assert len(gate.asked) == 2
+    for asked in gate.asked:
+        asked.set_result(kit.reply(fields=vary))
+    await asyncio.gather(*clients)
+    assert len(gate.asked) == 2
+
+
+async def test_what_is_stale_at_once_but_may_be_given_meanwhile_is_shared(line: Any, kit: Any, gate: Gate) -> None:
+    window = {"Cache-Control": "max-age=0, stale-while-revalidate=60"}
+    clients = crowd(line, 5)
+    await turn()
+    body = kit.body()
+    gate.asked[0].set_result(kit.reply(fields=window, content=body))
+    await turn()
+    body.feed(b"content")
+    body.finish()
+    assert {reply.content for reply in await asyncio.gather(*clients)} == {b"content"}
+    assert len(gate.asked) == 1
+
+
+async def test_what_has_no_room_is_fetched_side_by_side_and_not_one_after_the_other(
+    new_line: Callable[..., Any], kit: Any
+) -> None:
+    line = new_line(memory=65536, max_entry=65536)
+    line.origin.default = gate = Gate()
+    clients = crowd(line, 5)
+    await turn()
+    gate.asked[0].set_result(kit.reply(fields=FRESH, content=bytes(65000)))
+    await turn()
+    assert len(gate.asked) == 5
+    for asked in gate.asked[1:]:
+        asked.set_result(kit.reply(fields=FRESH, content=bytes(65000)))
+    assert {len(reply.content) for reply in await asyncio.gather(*clients)} == {65000}
+
+
+@pytest.mark.parametrize("status", [429, 503, 599])
+async def test_an_error_in_the_background_or_not_replaces_nothing(line: Any, kit: Any, status: int) -> None:
+    line.origin.answers(kit.reply(fields=FRESH), kit.reply(status))
+    await line.ask()
+    line.passes(61.0)
+    assert (await line.ask()).status == status
+    assert [entry.status for entry in line.entries()] == [200]
 
 
 async def test_a_failure_is_shared_by_all_who_wait(line: Any, gate: Gate) -> None:

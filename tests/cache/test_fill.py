@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cache.fill import Fill
+from proxy.cache.fill import NO_ROOM, TOO_LARGE, Fill
 from proxy.cache.memory_store import MemoryStore
 from proxy.cache.replay import Replay
 from proxy.cache.stats import CacheStats
@@ -19,15 +19,16 @@ BROKEN = ProxyError(ErrorKind.RESPONSE_TRUNCATED)
 
 
 class Scene:
-    """A Fill between a hand-fed body and a client."""
+    """A Fill between a hand-fed body and a client, who reads from the start."""
 
     def __init__(self, kit: Any, *, length: int | None = None, max_bytes: int = 1000, budget: int = 100_000) -> None:
         self.body = kit.body(length)
         self.client = kit.collector()
         self.store = MemoryStore(budget, CacheStats())
         self.whole: list[bytes] = []
-        self.lost: list[BaseException | None] = []
+        self.lost: list[BaseException | bytes] = []
         self.fill = Fill(self.body, self.store, max_bytes, self.whole.append, self.lost.append)
+        self.reader = self.fill.reader()
 
     @property
     def ended(self) -> bool:
@@ -36,8 +37,9 @@ class Scene:
 
 def test_content_is_passed_on_and_collected(kit: Any) -> None:
     scene = Scene(kit, length=4)
-    assert scene.fill.length == 4
-    scene.fill.start(scene.client)
+    assert scene.fill.length == scene.reader.length == 4
+    scene.fill.start()
+    scene.reader.start(scene.client)
     scene.body.feed(b"ab")
     assert scene.client.data == b"ab"
     assert scene.whole == []
@@ -51,7 +53,8 @@ def test_content_is_passed_on_and_collected(kit: Any) -> None:
 @pytest.mark.parametrize("cut", range(len(CONTENT) + 1))
 def test_content_that_is_cut_short_is_never_stored(kit: Any, cut: int) -> None:
     scene = Scene(kit, length=len(CONTENT))
-    scene.fill.start(scene.client)
+    scene.fill.start()
+    scene.reader.start(scene.client)
     for octet in CONTENT[:cut]:
         scene.body.feed(bytes((octet,)))
     scene.body.abort(BROKEN)
@@ -65,7 +68,8 @@ def test_content_that_is_cut_short_is_never_stored(kit: Any, cut: int) -> None:
 @pytest.mark.parametrize("cut", range(len(CONTENT)))
 def test_less_content_than_declared_is_never_stored(kit: Any, cut: int) -> None:
     scene = Scene(kit, length=len(CONTENT))
-    scene.fill.start(scene.client)
+    scene.fill.start()
+    scene.reader.start(scene.client)
     if cut:
         scene.body.feed(CONTENT[:cut])
     scene.body.finish()
@@ -76,10 +80,11 @@ def test_less_content_than_declared_is_never_stored(kit: Any, cut: int) -> None:
 
 def test_a_client_that_leaves_does_not_end_the_collection(kit: Any) -> None:
     scene = Scene(kit)
-    scene.fill.start(scene.client)
+    scene.fill.start()
+    scene.reader.start(scene.client)
     scene.body.feed(b"ab")
-    scene.fill.cancel()
-    scene.fill.cancel()
+    scene.reader.cancel()
+    scene.reader.cancel()
     assert not scene.body.is_cancelled
     scene.body.feed(b"cd")
     scene.body.finish()
@@ -89,7 +94,8 @@ def test_a_client_that_leaves_does_not_end_the_collection(kit: Any) -> None:
 
 def test_content_that_nobody_reads_is_collected_all_the_same(kit: Any) -> None:
     scene = Scene(kit)
-    scene.fill.cancel()
+    scene.reader.cancel()
+    scene.fill.start()
     scene.body.feed(b"abcd")
     scene.body.finish()
     assert scene.whole == [b"abcd"]
@@ -97,25 +103,27 @@ def test_content_that_nobody_reads_is_collected_all_the_same(kit: Any) -> None:
 
 def test_a_slow_client_does_not_slow_the_collection(kit: Any) -> None:
     scene = Scene(kit)
-    scene.fill.start(scene.client)
+    scene.fill.start()
+    scene.reader.start(scene.client)
     scene.body.feed(b"ab")
-    scene.fill.pause()
+    scene.reader.pause()
     scene.body.feed(b"cd")
     assert not scene.body.is_paused
     scene.body.finish()
     assert scene.whole == [b"abcd"]
     assert (bytes(scene.client.data), scene.client.is_finished) == (b"ab", False)
-    scene.fill.resume()
+    scene.reader.resume()
     assert (bytes(scene.client.data), scene.client.is_finished) == (b"abcd", True)
 
 
 def test_too_much_content_is_passed_on_and_no_longer_collected(kit: Any) -> None:
     scene = Scene(kit, max_bytes=4)
-    scene.fill.start(scene.client)
+    scene.fill.start()
+    scene.reader.start(scene.client)
     scene.body.feed(b"abcd")
     assert scene.lost == []
     scene.body.feed(b"e")
-    assert scene.lost == [None]
+    assert scene.lost == [TOO_LARGE]
     assert scene.store.used_bytes == 0
     scene.body.feed(b"f")
     scene.body.finish()
@@ -125,69 +133,178 @@ def test_too_much_content_is_passed_on_and_no_longer_collected(kit: Any) -> None
 
 def test_when_it_is_no_longer_collected_the_client_sets_the_pace(kit: Any) -> None:
     scene = Scene(kit, max_bytes=4)
-    scene.fill.start(scene.client)
-    scene.fill.pause()
+    scene.fill.start()
+    scene.reader.start(scene.client)
+    scene.reader.pause()
     scene.body.feed(b"abc")
     assert not scene.body.is_paused
     scene.body.feed(b"def")
     assert scene.body.is_paused
     scene.body.feed(b"g")  # it was on its way
     assert scene.client.data == b""
-    scene.fill.resume()
+    scene.reader.resume()
     assert not scene.body.is_paused
     assert scene.client.data == b"abcdefg"
-    scene.fill.pause()
+    scene.reader.pause()
     assert scene.body.is_paused
     scene.body.feed(b"h")
     scene.body.finish()
     assert not scene.client.is_finished
-    scene.fill.resume()
+    scene.reader.resume()
     assert (bytes(scene.client.data), scene.client.is_finished) == (b"abcdefgh", True)
 
 
 def test_too_much_content_that_nobody_reads_is_cancelled(kit: Any) -> None:
     scene = Scene(kit, max_bytes=4)
-    scene.fill.cancel()
+    scene.fill.start()
+    scene.reader.cancel()
     scene.body.feed(b"abcdef")
     assert scene.body.is_cancelled
-    assert scene.lost == [None]
+    assert scene.lost == [TOO_LARGE]
 
 
 def test_a_client_that_leaves_content_that_is_not_collected_cancels_it(kit: Any) -> None:
     scene = Scene(kit, max_bytes=4)
-    scene.fill.start(scene.client)
+    scene.fill.start()
+    scene.reader.start(scene.client)
     scene.body.feed(b"abcdef")
-    scene.fill.cancel()
+    scene.reader.cancel()
     assert scene.body.is_cancelled
 
 
-def test_without_room_nothing_is_collected(kit: Any) -> None:
-    scene = Scene(kit, budget=100)
-    scene.fill.start(scene.client)
+@pytest.mark.parametrize(("budget", "length"), [(100, None), (1100, None), (1100, 100)])
+def test_without_room_nothing_is_collected(kit: Any, budget: int, length: int | None) -> None:
+    scene = Scene(kit, budget=budget, length=length)
+    scene.fill.start()
+    assert (scene.lost == []) is (budget > 1024 and length is None)  # a declared length has its room from the start
+    scene.reader.start(scene.client)
     scene.body.feed(b"a" * 50)
+    assert scene.store.used_bytes <= budget
     scene.body.feed(b"b" * 50)
     scene.body.finish()
-    assert scene.lost == [None]
+    assert scene.lost == [NO_ROOM]
     assert scene.client.data == b"a" * 50 + b"b" * 50
+    assert scene.client.is_finished
     assert scene.store.used_bytes == 0
 
 
-def test_tiny_pieces_count_with_what_they_cost(kit: Any) -> None:
+def test_without_room_content_that_nobody_reads_is_cancelled(kit: Any) -> None:
+    scene = Scene(kit, budget=100)
+    scene.reader.cancel()
+    scene.fill.start()
+    assert scene.body.is_cancelled
+    assert scene.body.sink is None
+
+
+def test_a_fill_without_content_counts_too(kit: Any) -> None:
     scene = Scene(kit)
-    scene.fill.start(scene.client)
-    for _ in range(100):
-        scene.body.feed(b"x")
-    assert scene.store.used_bytes > 5000
+    scene.fill.start()
+    assert scene.store.used_bytes > 500
+    scene.body.finish()
+    assert scene.whole == [b""]
+    assert scene.store.used_bytes == 0
+
+
+# -- several clients --
+
+
+def test_one_who_joins_late_gets_what_is_there_at_once_and_then_all_that_comes(kit: Any) -> None:
+    scene = Scene(kit, length=6)
+    scene.fill.start()
+    scene.reader.start(scene.client)
+    scene.body.feed(b"abcd")
+    late = kit.collector()
+    scene.fill.reader().start(late)
+    assert late.data == b"abcd"
+    scene.body.feed(b"ef")
+    assert late.data == scene.client.data == b"abcdef"
+    scene.body.finish()
+    assert late.is_finished
+    assert scene.client.is_finished
+
+
+def test_a_slow_reader_does_not_slow_the_others(kit: Any) -> None:
+    scene = Scene(kit)
+    scene.fill.start()
+    scene.reader.start(scene.client)
+    slow, other = kit.collector(), scene.fill.reader()
+    other.start(slow)
+    other.pause()
+    scene.body.feed(b"abcd")
+    assert (bytes(scene.client.data), bytes(slow.data)) == (b"abcd", b"")
+    assert not scene.body.is_paused
+    scene.body.finish()
+    assert scene.client.is_finished
+    other.resume()
+    assert (bytes(slow.data), slow.is_finished) == (b"abcd", True)
+
+
+def test_a_reader_of_a_part_gets_that_and_ends(kit: Any) -> None:
+    scene = Scene(kit, length=10)
+    scene.fill.start()
+    scene.body.feed(b"012")
+    part = kit.collector()
+    reader = scene.fill.reader(2, 6)
+    assert reader.length == 4
+    reader.start(part)
+    assert part.data == b"2"
+    scene.body.feed(b"3456789")
+    assert (bytes(part.data), part.is_finished) == (b"2345", True)
+    assert scene.whole == []
+    scene.body.finish()
+    assert scene.whole == [b"0123456789"]
+
+
+def test_what_breaks_breaks_for_all(kit: Any) -> None:
+    scene = Scene(kit)
+    scene.fill.start()
+    others = [kit.collector() for _ in range(3)]
+    for other in others:
+        scene.fill.reader().start(other)
+    never_started = scene.fill.reader()
+    scene.body.feed(b"abc")
+    scene.body.abort(BROKEN)
+    assert [other.error for other in others] == [BROKEN] * 3
+    late = kit.collector()
+    never_started.start(late)
+    assert late.error is BROKEN
+    assert not scene.fill.is_open
+
+
+def test_what_is_not_collected_goes_at_the_pace_of_the_slowest_and_no_more_is_held_than_it_lacks(kit: Any) -> None:
+    scene = Scene(kit, max_bytes=4)
+    scene.fill.start()
+    scene.reader.start(scene.client)
+    slow, other = kit.collector(), scene.fill.reader()
+    other.start(slow)
+    other.pause()
+    scene.body.feed(b"abc")
+    scene.body.feed(b"def")
+    assert scene.body.is_paused
+    assert scene.client.data == b"abcdef"
+    assert not scene.fill.is_open
+    assert scene.store.used_bytes > 0
+    other.resume()
+    assert slow.data == b"abcdef"
+    assert not scene.body.is_paused
+    assert scene.store.used_bytes == 0
+    other.pause()
+    other.cancel()  # it leaves: the others go on
+    assert not scene.body.is_paused
+    scene.body.feed(b"g")
+    scene.reader.cancel()
+    assert scene.body.is_cancelled
 
 
 def test_a_broken_end_reaches_a_slow_client_too(kit: Any) -> None:
     scene = Scene(kit)
-    scene.fill.start(scene.client)
-    scene.fill.pause()
+    scene.fill.start()
+    scene.reader.start(scene.client)
+    scene.reader.pause()
     scene.body.feed(b"abc")
     scene.body.abort(BROKEN)
     assert scene.client.error is BROKEN
-    scene.fill.resume()
+    scene.reader.resume()
     assert scene.client.data == b""
 
 
@@ -232,34 +349,43 @@ class Client:
         raise AssertionError("nothing broke")
 
 
-ACTS = st.lists(st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from(["pause", "resume"])), max_size=25)
+PACES = st.tuples(st.sampled_from(["pause", "resume"]), st.integers(0, 1))
+ACTS = st.lists(st.one_of(st.binary(min_size=1, max_size=9), PACES), max_size=25)
 
 
-@given(ACTS, st.integers(0, 60), st.integers(0, 4))
-def test_the_client_gets_every_byte_once_whatever_the_pace(
-    acts: list[bytes | str], max_bytes: int, pauses_after: int
+@given(ACTS, st.integers(0, 60), st.integers(0, 4), st.integers(0, 4))
+def test_every_client_gets_every_byte_once_whatever_the_pace(
+    acts: list[bytes | tuple[str, int]], max_bytes: int, pauses_after: int, other_pauses_after: int
 ) -> None:
-    tap, client = Tap(), Client(pauses_after)
+    tap, clients = Tap(), [Client(pauses_after), Client(other_pauses_after)]
     ends: list[Any] = []
-    fill = Fill(tap, MemoryStore(100_000, CacheStats()), max_bytes, ends.append, ends.append)
-    client.source = fill
-    fill.start(client)
+    store = MemoryStore(100_000, CacheStats())
+    fill = Fill(tap, store, max_bytes, ends.append, ends.append)
+    fill.start()
+    for client in clients:
+        client.source = fill.reader()
+        client.source.start(client)
     sent = b""
     for act in acts:
         if isinstance(act, bytes):
             sent += act
             tap.sink.feed(act)
-        elif act == "pause":
-            fill.pause()
+            if fill.is_open:
+                late = Client(other_pauses_after)
+                late.source = fill.reader()
+                late.source.start(late)
+                clients.append(late)
         else:
-            fill.resume()
-        assert sent.startswith(client.data)
+            getattr(clients[act[1]].source, act[0])()
+        assert all(sent.startswith(client.data) for client in clients)
     tap.sink.finish()
-    for _ in range(len(sent) + 1):
-        fill.resume()
-    assert client.data == sent
-    assert client.ends == 1
-    assert ends == [sent if len(sent) <= max_bytes else None]
+    for client in clients:
+        for _ in range(len(sent) + 1):
+            client.source.resume()
+        assert client.data == sent
+        assert client.ends == 1
+    assert ends == [sent if len(sent) <= max_bytes else TOO_LARGE]
+    assert store.used_bytes == 0
 
 
 @given(st.binary(max_size=60), st.integers(0, 20), st.integers(0, 60), st.integers(0, 4))

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from proxy.cache import flights as module
+from proxy.cache.fill import Fill
 from proxy.cache.flights import MAX_FLIGHTS, Failure, Flight, Flights, Outcome, Word
+from proxy.cache.landing import Landing
+from proxy.cache.memory_store import MemoryStore
+from proxy.cache.policy import CachePolicy
+from proxy.cache.stats import CacheStats
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.tasks import start_now
 
 KEY = b"http://example.com/a"
+FRESH = {"Cache-Control": "max-age=60"}
 
 
 class Crowd:
@@ -143,35 +149,30 @@ async def test_variants_that_are_known_fly_apart(crowd: Crowd) -> None:
     assert len(crowd.flights) == 2
 
 
-async def test_when_the_head_names_a_variant_the_others_are_sent_off(crowd: Crowd) -> None:
+async def test_what_has_landed_goes_to_those_whom_it_suits_the_others_look_again(crowd: Crowd, kit: Any) -> None:
     english, german = {b"accept-language": b"en"}, {b"accept-language": b"de"}
     flight = crowd.lead(None, english)
     same, other = await crowd.wait(flight, english), await crowd.wait(flight, german)
-    flight.landed((b"accept-language",), english)
+    entry = kit.entry(FRESH | {"Vary": "Accept-Language"}, request={"Accept-Language": "en"})
+    landing = Landing(entry, Fill(kit.body(), MemoryStore(100_000, CacheStats()), 1000, print, print))
+    flight.landed(landing)
     assert await other is Word.LOOK
-    assert not same.done()
+    assert await same is landing
     assert crowd.flights.find(KEY, german) is None
     assert crowd.flights.find(KEY, english) is flight
+    assert flight.landing is landing
     flight.complete()
-    assert await same is Word.LOOK
+    assert len(crowd.flights) == 0
 
 
-async def test_nobody_waits_long_for_content(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONTENT_WAIT_S", 0.0)
-    flight = crowd.lead()
-    waiting = await crowd.wait(flight)
-    flight.landed((), {})
-    assert await waiting is Word.ALONE
-    flight.complete()
-
-
-async def test_the_end_of_a_flight_leaves_no_timer_behind(crowd: Crowd) -> None:
-    flight = crowd.lead()
-    flight.landed((), {})
-    timer = flight._timer
-    assert timer is not None
-    flight.complete()
-    assert timer.cancelled()
+def test_the_selecting_fields_of_a_route_are_learned_within_bounds() -> None:
+    flights = Flights()
+    policies = [CachePolicy() for _ in range(3000)]
+    assert flights.guess(policies[0]) is None
+    for policy in policies:
+        flights.learn(policy, (b"accept-language",))
+        assert len(flights._guesses) <= 1024
+    assert flights.guess(policies[-1]) == (b"accept-language",)
 
 
 async def test_after_a_write_nobody_joins_what_was_asked_before(crowd: Crowd) -> None:

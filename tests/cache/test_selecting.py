@@ -49,6 +49,7 @@ def test_selecting_names(vary: bytes | None, extra: tuple[bytes, ...], names: tu
         pytest.param(b"accept-language", b"en;q=0.5, de", b"de;q=0.5, en", False, id="other weights"),
         pytest.param(b"accept-language", b"en;q=x, de", b"de, en;q=x", False, id="weights that are none"),
         pytest.param(b"accept-language", b"en", b"fr", False, id="another language"),
+        pytest.param(b"accept-language", b"d e", b"de", False, id="what is no language"),
         pytest.param(b"accept-language", None, b"en", False, id="no language"),
     ],
 )
@@ -81,6 +82,51 @@ def test_the_order_of_unweighted_languages_never_matters(languages: list[bytes],
     names = (b"accept-language",)
     one, other = {names[0]: b", ".join(languages)}, {names[0]: b",".join(shuffled)}
     assert selection(names, one) == selection(names, other)
+
+
+RANGES = st.lists(
+    st.tuples(st.sampled_from([b"en", b"de", b"fr-ca", b"*"]), st.sampled_from([1000, 900, 500, 55, 1, 0])),
+    min_size=1,
+    max_size=4,
+)
+BLANKS = st.sampled_from([b"", b" ", b"\t", b"  "])
+WEIGHTS = {1000: [b"", b"q=1", b"q=1.0", b"q=1.000"], 900: [b"q=0.9", b"q=0.90"], 500: [b"q=0.5", b"q=0.500"]}
+
+
+def written(ranges: list[tuple[bytes, int]], data: st.DataObject) -> bytes:
+    """A list of language ranges in one of the ways to write it."""
+    members = []
+    for name, weight in ranges:
+        text = data.draw(st.sampled_from(WEIGHTS.get(weight, [b"q=0.%03d" % weight])))
+        before, after = data.draw(BLANKS), data.draw(BLANKS)
+        upper = name.upper() if data.draw(st.booleans()) else name
+        members.append(before + upper + (after + b";" + data.draw(BLANKS) + text if text else b"") + data.draw(BLANKS))
+    return b",".join(members)
+
+
+@given(RANGES, RANGES, st.data())
+def test_languages_match_exactly_when_they_mean_the_same(
+    one: list[tuple[bytes, int]], other: list[tuple[bytes, int]], data: st.DataObject
+) -> None:
+    names = (b"accept-language",)
+    selections = [selection(names, {names[0]: written(ranges, data)}) for ranges in (one, other)]
+    assert (selections[0] == selections[1]) is (sorted(one) == sorted(other))
+
+
+TOKENS = st.lists(st.lists(st.sampled_from([b"gzip", b"br", b"q=0.5", b"a b"]), min_size=1, max_size=2), max_size=3)
+
+
+@given(TOKENS, TOKENS, st.data())
+def test_blanks_around_separators_never_matter_and_all_else_does(
+    one: list[list[bytes]], other: list[list[bytes]], data: st.DataObject
+) -> None:
+    def spelt(members: list[list[bytes]]) -> bytes:
+        parts = [(data.draw(BLANKS) + b";" + data.draw(BLANKS)).join(member) for member in members]
+        return (data.draw(BLANKS) + b"," + data.draw(BLANKS)).join(parts)
+
+    names = (b"accept-encoding",)
+    selections = [selection(names, {names[0]: spelt(members)}) for members in (one, other)]
+    assert (selections[0] == selections[1]) is (one == other)
 
 
 def test_of_several_that_match_the_newest_date_is_selected(kit: Any) -> None:

@@ -24,7 +24,8 @@ routes:
   - {{name: t-cors, match: {{path: /cors/**}}, cache: {{ttl: 60s}},
       cors: {{origins: ["https://a.example", "https://b.example"], credentials: true}}}}
   - {{name: t-tight, match: {{path: /tight/**}}, cache: {{ttl: 60s}}, limits: [{{name: t-tight, rate: 3/h, by: ip}}]}}
-  - {{name: t-private, match: {{path: /private/**}}, require_user: true, cache: {{ttl: 60s}}}}
+  - {{name: t-private, match: {{path: /private/**}}, require_user: true,
+      cache: {{ttl: 60s, shared_with_everyone: "the same page for all members"}}}}
   - {{name: t-tenant, match: {{path: /tenant}}, limits: [{{name: t-tenant, rate: 2/h, by: tenant}}]}}
   - {{name: t-device, match: {{path: /device}}, limits: [{{name: t-device, rate: 2/h, by: "header:X-Device"}}]}}
   - {{name: t-route, match: {{path: /route/**}}, limits: [{{name: t-route, rate: 2/h, by: route}}]}}
