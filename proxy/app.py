@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from proxy.admin.app import make_admin
+from proxy.admin.cache_operator import CacheOperator, CacheParts
 from proxy.admin.health import Component
 from proxy.admin.operator import Operator, Parts
 from proxy.admin.runner import AdminRunner
@@ -332,12 +333,29 @@ class Services:
             )
         )
 
+    def _cache_operator(self) -> CacheOperator:
+        return CacheOperator(
+            CacheParts(
+                cache=self.cache,
+                audit=self.observe.audit,
+                tokens=lambda: self.snapshot.settings.operator.tokens,
+                targets=self._targets,
+            )
+        )
+
+    def _targets(self, target: bytes) -> set[bytes]:
+        """All forms in which a route writes this path and query in a key."""
+        policies = [route.cache for route in self.snapshot.routes.routes if route.cache is not None]
+        return {policy.keying.target(target) for policy in policies if policy.keying is not None}
+
     async def _open_admin(self) -> None:
         text = self.settings.admin
         if text == "off":
             return
         address = parse_address(text)
-        self._admin = runner = AdminRunner(make_admin(_AdminView(self, text), self._operator()))
+        admin = make_admin(_AdminView(self, text), self._operator())
+        self._cache_operator().add_to(admin)
+        self._admin = runner = AdminRunner(admin)
         await runner.setup()
         site: web.BaseSite
         if address.path:

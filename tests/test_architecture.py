@@ -48,6 +48,8 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("cache/cache", 3),
     ("cache/errand", 3),
     ("cache/arrival", 3),
+    ("cache/landing", 3),
+    ("cache/courier", 3),
     ("cache/taking", 4),
     ("simulation/log_files", 3),
     ("simulation/cases", 3),

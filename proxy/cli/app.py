@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from proxy.cli.cache import cache
 from proxy.cli.check import check
 from proxy.cli.demo import demo
 from proxy.cli.explain import explain
@@ -45,6 +46,7 @@ app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(simulate)
 app.command("test")(try_policies)
 app.add_typer(keys)
+app.add_typer(cache)
 app.command()(schema)
 app.command()(demo)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

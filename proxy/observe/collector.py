@@ -19,7 +19,15 @@ from proxy.observe.events import Event
 from proxy.observe.families import Family, Values, edges_of, histograms, numbers, summaries
 from proxy.observe.loop_lag import BOUNDS_S
 from proxy.observe.metrics import DURATION_BOUNDS_S, MAX_OUTCOMES, MAX_ROUTES, OVERFLOW, RouteStats
-from proxy.observe.views import CacheView, ConnectionsView, ControlsView, EndpointView, LimitStoreView, LimitView
+from proxy.observe.views import (
+    CacheView,
+    ConnectionsView,
+    ControlsView,
+    EndpointView,
+    LimitStoreView,
+    LimitView,
+    RouteCacheView,
+)
 
 if TYPE_CHECKING:
     from proxy.observe.observe import Observe
@@ -144,8 +152,25 @@ def _cache(cache: CacheView) -> Iterator[Family]:
     yield _one(d.CACHE_STORED, stats.stored)
     yield _one(d.CACHE_EVICTED, stats.evicted)
     yield _one(d.CACHE_COLLAPSED, stats.collapsed)
+    yield _one(d.CACHE_PURGES, stats.purges)
+    yield _one(d.CACHE_PURGED, stats.purged)
     yield _one(d.CACHE_BYTES, cache.bytes)
+    yield _one(d.CACHE_FILL_BYTES, cache.fill_bytes)
     yield _one(d.CACHE_ENTRIES, cache.entries)
+    yield _one(d.CACHE_TAGS, cache.tags)
+    routes = list(stats.routes.items())
+    yield numbers(d.CACHE_ROUTE_REQUESTS, _cache_results(routes))
+    refusals = (((name, word), n) for name, route in routes for word, n in list(route.not_stored.items()))
+    yield numbers(d.CACHE_NOT_STORED, refusals)
+    yield numbers(d.CACHE_ROUTE_EVICTED, (((name,), route.evicted) for name, route in routes))
+    yield numbers(d.CACHE_ROUTE_ENTRIES, (((name,), route.entries) for name, route in routes))
+    yield numbers(d.CACHE_ROUTE_BYTES, (((name,), route.bytes) for name, route in routes))
+
+
+def _cache_results(routes: Iterable[tuple[str, RouteCacheView]]) -> Iterator[tuple[Values, float]]:
+    for name, route in routes:
+        for (result, reason), count in route.results().items():
+            yield (name, result, reason), count
 
 
 def _endpoints(endpoints: list[EndpointView]) -> Iterator[Family]:

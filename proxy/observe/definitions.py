@@ -166,8 +166,36 @@ CACHE_EVICTED: Final = Definition("weir_cache_evicted_total", "counter", (), "Re
 CACHE_COLLAPSED: Final = Definition(
     "weir_cache_collapsed_total", "counter", (), "Requests that waited for the fetch of another one."
 )
-CACHE_BYTES: Final = Definition("weir_cache_bytes", "gauge", (), "Bytes that stored responses take.")
+CACHE_PURGES: Final = Definition("weir_cache_purges_total", "counter", (), "Purges that were ordered.")
+CACHE_PURGED: Final = Definition(
+    "weir_cache_purged_total", "counter", (), "Stored responses that a purge ended, or made stale."
+)
+CACHE_BYTES: Final = Definition(
+    "weir_cache_bytes", "gauge", (), "Bytes that stored responses and content on its way in take: all that is counted."
+)
+CACHE_FILL_BYTES: Final = Definition(
+    "weir_cache_fill_bytes", "gauge", (), "Of these bytes, those of content on its way in."
+)
 CACHE_ENTRIES: Final = Definition("weir_cache_entries", "gauge", (), "Responses that are stored.")
+CACHE_TAGS: Final = Definition("weir_cache_tags", "gauge", (), "Different tags in the index.")
+CACHE_ROUTE_REQUESTS: Final = Definition(
+    "weir_cache_route_requests_total",
+    "counter",
+    ("route", "result", "reason"),
+    "Requests by what the cache did, as Cache-Status has it: `hit`; `stale` (`revalidating`: fetched anew behind "
+    "it, or `error`: the origin failed); `collapsed` (answered by what another request fetched); `miss` (`uri-miss`, "
+    "`vary-miss`, `stale` or `request`: fetched, or validated); `bypass` and why.",
+)
+CACHE_NOT_STORED: Final = Definition(
+    "weir_cache_not_stored_total", "counter", ("route", "reason"), "Of the misses, those that were not stored, and why."
+)
+CACHE_ROUTE_EVICTED: Final = Definition(
+    "weir_cache_route_evicted_total", "counter", _ROUTE, "Responses of the route that were evicted to make room."
+)
+CACHE_ROUTE_ENTRIES: Final = Definition(
+    "weir_cache_route_entries", "gauge", _ROUTE, "Responses of the route that are stored."
+)
+CACHE_ROUTE_BYTES: Final = Definition("weir_cache_route_bytes", "gauge", _ROUTE, "Bytes that they take.")
 
 ENDPOINT_HEALTHY: Final = Definition(
     "weir_endpoint_healthy", "gauge", _ENDPOINT, "1 while the endpoint is used, 0 while it is skipped."
@@ -236,7 +264,11 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
         *(DENY_CACHE_HITS, DENY_CACHE_KEYS, LEASED_UNITS, MERGED_UNITS, FLEET_SIZE, LOCAL_SHARE),
         *(LIMIT_KEYS, LIMIT_EVICTIONS, LIMIT_OVERFLOWS),
     ),
-    "Cache": (CACHE_REQUESTS, CACHE_STORED, CACHE_EVICTED, CACHE_COLLAPSED, CACHE_BYTES, CACHE_ENTRIES),
+    "Cache": (
+        *(CACHE_REQUESTS, CACHE_STORED, CACHE_EVICTED, CACHE_COLLAPSED, CACHE_PURGES, CACHE_PURGED),
+        *(CACHE_BYTES, CACHE_FILL_BYTES, CACHE_ENTRIES, CACHE_TAGS),
+        *(CACHE_ROUTE_REQUESTS, CACHE_NOT_STORED, CACHE_ROUTE_EVICTED, CACHE_ROUTE_ENTRIES, CACHE_ROUTE_BYTES),
+    ),
     "Endpoints": (
         *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_WAITING, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),
         *(ENDPOINT_CONNECTS, ENDPOINT_REUSES, ENDPOINT_REJECTIONS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 
@@ -103,6 +103,18 @@ class ConnectionsView(Protocol):
     def connections(self) -> Collection[Any]: ...
 
 
+class RouteCacheView(Protocol):
+    """Counters of the cache for one route."""
+
+    not_stored: dict[str, int]
+    evicted: int
+    entries: int
+    bytes: int
+
+    def results(self) -> dict[tuple[str, str], int]:
+        """Counts by result and reason; always of the same few words."""
+
+
 class CacheStatsView(Protocol):
     """Counters of the cache."""
 
@@ -113,6 +125,11 @@ class CacheStatsView(Protocol):
     stored: int
     evicted: int
     collapsed: int
+    purges: int
+    purged: int
+
+    @property
+    def routes(self) -> Mapping[str, RouteCacheView]: ...
 
 
 class CacheView(Protocol):
@@ -121,4 +138,8 @@ class CacheView(Protocol):
     @property
     def bytes(self) -> int: ...
     @property
+    def fill_bytes(self) -> int: ...
+    @property
     def entries(self) -> int: ...
+    @property
+    def tags(self) -> int: ...

@@ -69,7 +69,25 @@ def full_sources(observe: Observe) -> Sources:
         fleet_size=67,
         local_share=0.475,
     )
-    cache_stats = SimpleNamespace(hits=31, stale=32, misses=33, bypass=34, stored=35, evicted=36, collapsed=37)
+    cached = SimpleNamespace(
+        results=lambda: {("hit", "-"): 81, ("bypass", "no-store"): 82},
+        not_stored={"private": 83},
+        evicted=84,
+        entries=85,
+        bytes=86,
+    )
+    cache_stats = SimpleNamespace(
+        hits=31,
+        stale=32,
+        misses=33,
+        bypass=34,
+        stored=35,
+        evicted=36,
+        collapsed=37,
+        purges=87,
+        purged=88,
+        routes={"search": cached},
+    )
     limit_stats = SimpleNamespace(
         allowed=41,
         denied=42,
@@ -88,7 +106,7 @@ def full_sources(observe: Observe) -> Sources:
         observe=observe,
         snapshot=lambda: snapshot,
         limit_store=SimpleNamespace(stats=store_stats, status=lambda: {"mode": "local", "error": "away", "keys": 29}),
-        cache=SimpleNamespace(stats=cache_stats, bytes=38, entries=39),
+        cache=SimpleNamespace(stats=cache_stats, bytes=38, fill_bytes=89, entries=39, tags=90),
         endpoints=lambda: [endpoint],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
@@ -154,6 +172,16 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_cache_collapsed_total", 37): {},
         ("weir_cache_bytes", 38): {},
         ("weir_cache_entries", 39): {},
+        ("weir_cache_fill_bytes", 89): {},
+        ("weir_cache_tags", 90): {},
+        ("weir_cache_purges_total", 87): {},
+        ("weir_cache_purged_total", 88): {},
+        ("weir_cache_route_requests_total", 81): {"route": "search", "result": "hit", "reason": "-"},
+        ("weir_cache_route_requests_total", 82): {"route": "search", "result": "bypass", "reason": "no-store"},
+        ("weir_cache_not_stored_total", 83): {"route": "search", "reason": "private"},
+        ("weir_cache_route_evicted_total", 84): {"route": "search"},
+        ("weir_cache_route_entries", 85): {"route": "search"},
+        ("weir_cache_route_bytes", 86): {"route": "search"},
         ("weir_connections", 2): {},
         ("weir_connections_accepted_total", 51): {},
         ("weir_config_info", 1): {"version": "0123456789ab"},
