@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from proxy.wire.spool import SpoolRoom
     from proxy.wire.tunnel import TunnelEnd
 
-_SLOW_S = 0.1  # from one look at a client that takes nothing to the next
-_SLOW_LOOKS = 1  # as many, and the client counts as slow
+_SLOW_S = 0.1  # a client that takes nothing when it is looked at counts as slow; without room, until the next look
 _MAX_INFORMATIONAL = 8  # a response (W12)
 _MAX_FIELDS = 200
 _CTL = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
@@ -55,7 +54,6 @@ class UpstreamConnection(asyncio.Protocol):
         "_moved_bytes",
         "_on_informational",
         "_parser",
-        "_pauses",
         "_pieces",
         "_reason",
         "_release",
@@ -99,7 +97,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._remaining = 0  # content bytes that go past the parser
         self._stall_s = NEVER
         self._moved_bytes = 0
-        self._pauses = 0  # looks that found the client taking nothing
         self._head_bytes = 0
         self._informational = 0
         self._expects_none = False  # HEAD: the head says a length, and nothing follows
@@ -336,9 +333,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(ProxyError(ErrorKind.RESPONSE_TIMEOUT, "no response head in time"))
         elif self._body is not None:
             if self._body.may_spool and self._room is not None:
-                self._pauses += 1
                 self.deadline_at = now + _SLOW_S
-                if self._pauses >= _SLOW_LOOKS and (spool := self._room.open()) is not None:
+                if (spool := self._room.open()) is not None:
                     self._moved_bytes = -1
                     self.deadline_at = now + self._stall_s
                     self._body.spool(spool)
@@ -428,7 +424,6 @@ class UpstreamConnection(asyncio.Protocol):
         if length is not None:
             self._remaining = length - self._body.received_bytes
             self._parser = httptools.HttpResponseParser(self)
-        self._pauses = 0
         if self._stall_s != NEVER:
             self._moved_bytes = -1
             self.deadline_at = monotonic() + self._stall_s
