@@ -28,11 +28,11 @@ from proxy.core.ids import RequestIds
 from proxy.core.tasks import spawn
 from proxy.exchange import Exchange
 from proxy.limits.controls import Controls
-from proxy.limits.controls_store import ControlsStore
 from proxy.limits.held import Held
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import keep_stats
-from proxy.limits.redis_store import RedisStore
+from proxy.limits.shared.controls_store import ControlsStore
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.stage import Limiter
 from proxy.observe.collector import Collector, Sources
 from proxy.observe.events import Event, configure_logging

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent / "proxy"
 FEATURES = ("clients", "routing", "limits", "cache", "upstreams")
 
 # what a file's floor is, first match wins; imports go down or stay on the floor
+PURE_SHARED = frozenset({"deny_cache", "group", "last_seen", "leases", "orders", "parts", "share", "slices", "slots"})
 FLOORS: tuple[tuple[str, int], ...] = (
     ("__init__", 0),
     ("core/", 0),
@@ -37,8 +38,11 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("wire/", 3),
     ("*/stage", 4),
     ("*/*_store", 3),
-    ("limits/fallback", 3),
-    ("limits/waiting_line", 3),
+    ("store/breaker", 1),
+    ("store/errors", 1),
+    ("store/", 3),
+    *[(f"limits/shared/{name}", 1) for name in sorted(PURE_SHARED)],
+    ("limits/shared/", 3),
     ("limits/held", 3),
     ("limits/turns", 3),
     ("clients/jwks", 3),
@@ -74,8 +78,8 @@ CLOCKS = frozenset({"core/clock", "core/ids", "core/tasks"})
 DOORS: dict[str, tuple[str, ...]] = {
     "httptools": ("wire/",),
     "uvloop": ("app",),
-    "redis": ("*/*_store",),
-    "hiredis": ("limits/redis_wire_store",),
+    "redis": ("store/", "*/*_store", "limits/shared/sentinel"),
+    "hiredis": ("store/wire",),
     "yaml": ("config/",),
     "pydantic": ("core/settings", "config/", "*/settings"),
     "prometheus_client": ("observe/",),

@@ -33,8 +33,8 @@ from proxy.admin.tokens import name_of
 from proxy.clients.ip_text import canonical_address, limit_key
 from proxy.core.clock import monotonic, wall
 from proxy.limits.controls import Allow, Ban, Controls, ControlsFull, Entry, Kill, Override, Scope, Slot
-from proxy.limits.controls_store import ControlsStore
 from proxy.limits.operator_keys import shown, store_key
+from proxy.limits.shared.controls_store import ControlsStore
 from proxy.observe.audit import MAX_LINES, Audit
 from proxy.observe.events import Event, Events
 

@@ -53,7 +53,7 @@ def _why_not_a_network(text: str) -> str:
 
 def _check_store(text: str) -> str:
     """The password in it never gets into a message."""
-    from proxy.limits.redis_url_store import parse_store_url  # redis-py takes its time, and `memory` needs none of it
+    from proxy.store.url import parse_store_url  # redis-py takes its time, and `memory` needs none of it
 
     try:
         parse_store_url(text)

@@ -23,10 +23,10 @@ from proxy.config.load import load
 from proxy.core.clock import monotonic, wall
 from proxy.core.units import Rate
 from proxy.limits.controls import Controls
-from proxy.limits.controls_store import ControlsStore
 from proxy.limits.limit import Limit
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.settings import LimitSettings
+from proxy.limits.shared.controls_store import ControlsStore
 from proxy.observe.collector import Collector, Sources
 from proxy.observe.observe import Observe
 

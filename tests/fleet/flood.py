@@ -17,8 +17,8 @@ from typing import Any
 from proxy.core.clock import monotonic
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import Verdict
 from tests.line.process import ROOT
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from proxy.core.clock import monotonic, wall
 from proxy.limits.controls import Ban, Controls
-from proxy.limits.controls_store import ControlsStore
 from proxy.limits.policy import compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.controls_store import ControlsStore
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import SHARED
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"

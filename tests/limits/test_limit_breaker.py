@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.limits.breaker import FAILURES, LONGEST_OPEN_S, Breaker
+from proxy.store.breaker import FAILURES, LONGEST_OPEN_S, Breaker
 
 
 def test_it_opens_after_five_failures_in_a_row_and_not_before() -> None:

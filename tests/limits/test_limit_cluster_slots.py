@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from proxy.limits.group import Question, adjusting, releasing
 from proxy.limits.policy import LimitPolicy, compile_limit
 from proxy.limits.settings import LimitSettings
-from proxy.limits.slots import Split, put_together, settle, settle_late, slot_of, take_apart
+from proxy.limits.shared.group import Question, adjusting, releasing
+from proxy.limits.shared.slots import Split, put_together, settle, settle_late, slot_of, take_apart
 
 
 def policy(name: str, **settings: Any) -> LimitPolicy:

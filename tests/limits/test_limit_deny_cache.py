@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from proxy.core.clock import monotonic
-from proxy.limits.deny_cache import LONGEST_S, LONGEST_SETTLED_S, DenyCache
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.deny_cache import LONGEST_S, LONGEST_SETTLED_S, DenyCache
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import SHARED, Verdict
 
 

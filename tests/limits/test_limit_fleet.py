@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.limits.fallback import StandIn
-from proxy.limits.fleet import Fleet
-from proxy.limits.last_seen import LastSeen
 from proxy.limits.policy import LimitPolicy, compile_limit
 from proxy.limits.settings import LimitSettings
-from proxy.limits.share import Share
+from proxy.limits.shared.fallback import StandIn
+from proxy.limits.shared.fleet import Fleet
+from proxy.limits.shared.last_seen import LastSeen
+from proxy.limits.shared.share import Share
 from proxy.limits.store import StoreStats
 
 ALGORITHMS = ["gcra", "fixed", "sliding", "log"]

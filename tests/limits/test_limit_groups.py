@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 
 from proxy.core.clock import monotonic, wall
 from proxy.limits.algorithms.calendar import Calendar
-from proxy.limits.group import (
+from proxy.limits.memory_store import MemoryStore
+from proxy.limits.policy import Kind, LimitPolicy, compile_limit
+from proxy.limits.scripts import DECIDE, DECIDE_SHA
+from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.group import (
     Asked,
     Question,
     adjusting,
@@ -25,11 +29,7 @@ from proxy.limits.group import (
     resetting,
     verdicts,
 )
-from proxy.limits.memory_store import MemoryStore
-from proxy.limits.policy import Kind, LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
-from proxy.limits.scripts import DECIDE, DECIDE_SHA
-from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.redis_store import RedisStore
 
 
 def policy(name: str = "per-ip", **told: Any) -> LimitPolicy:
@@ -280,7 +280,7 @@ def test_whose_clock_is_off_shares_the_window_that_the_server_has_open(
     limit.calendar = AnHour(wall())
     told = []
     for skew_s in (first_skew_s, 5.0, -5.0, 0.0):
-        monkeypatch.setattr("proxy.limits.group.wall", lambda skew_s=skew_s: wall() + skew_s)
+        monkeypatch.setattr("proxy.limits.shared.group.wall", lambda skew_s=skew_s: wall() + skew_s)
         told += direct.ask(*[question(limit)] * 4)
     assert [verdict.denied for verdict in told] == [False] * 10 + [True] * 6
     assert all(0.0 < verdict.reset_s <= 3.0 for verdict in told)

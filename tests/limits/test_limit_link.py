@@ -24,15 +24,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from proxy.core.clock import monotonic
-from proxy.limits import redis_wire_store
-from proxy.limits.group import Question
 from proxy.limits.policy import compile_limit
-from proxy.limits.redis_dial_store import dial
-from proxy.limits.redis_link_store import Answer, Link, StoreLost, link_to
-from proxy.limits.redis_url_store import parse_store_url
-from proxy.limits.redis_wire_store import Wire
 from proxy.limits.settings import LimitSettings
-from proxy.limits.store_errors import explain
+from proxy.limits.shared.group import Question
+from proxy.limits.shared.link import Answer, Link, StoreLost, link_to
+from proxy.store import wire as redis_wire_store
+from proxy.store.dial import dial
+from proxy.store.errors import explain
+from proxy.store.url import parse_store_url
+from proxy.store.wire import Wire
 
 LIMIT = compile_limit("a", LimitSettings.model_validate({"rate": "10/h", "by": "ip"}), "test.yaml:1")
 KEY = LIMIT.prefix + b"x"
@@ -228,7 +228,7 @@ async def speaker(says: bytes, later: bytes = b"") -> AsyncIterator[str]:
     ids=["http", "an answer too many", "silence", "half an answer"],
 )
 async def test_whoever_is_no_store_is_found_out_at_the_start(says: bytes, words: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("proxy.limits.redis_dial_store.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("proxy.store.dial.CONNECT_TIMEOUT_S", 0.2)
     async with speaker(says) as url:
         link = link_to(url)
         with pytest.raises(StoreLost, match=words):

@@ -10,11 +10,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from proxy.config.values import StoreUrl
-from proxy.limits.redis_cluster_store import ClusterLink
-from proxy.limits.redis_link_store import link_to
-from proxy.limits.redis_sentinel_store import SentinelLink
-from proxy.limits.redis_single_store import SingleLink
-from proxy.limits.redis_url_store import parse_store_url
+from proxy.limits.shared.cluster import ClusterLink
+from proxy.limits.shared.link import link_to
+from proxy.limits.shared.sentinel import SentinelLink
+from proxy.limits.shared.single import SingleLink
+from proxy.store.url import parse_store_url
 
 
 @pytest.mark.parametrize(

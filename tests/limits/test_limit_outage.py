@@ -14,8 +14,8 @@ import pytest
 
 from proxy.core.clock import monotonic
 from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
 
 SIZE = 4

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from proxy.core.clock import monotonic
-from proxy.limits.group import Question
 from proxy.limits.policy import compile_limit
-from proxy.limits.redis_link_store import StoreLost, link_to
-from proxy.limits.redis_sentinel_store import SentinelLink
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.group import Question
+from proxy.limits.shared.link import StoreLost, link_to
+from proxy.limits.shared.redis_store import RedisStore
+from proxy.limits.shared.sentinel import SentinelLink
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
 from tests.limits.sentinels import Group
 

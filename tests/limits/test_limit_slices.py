@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.clock import monotonic
-from proxy.limits.leases import Leases
 from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
-from proxy.limits.slices import MOST_UNITS, Slice, slice_bound, slice_units
+from proxy.limits.shared.leases import Leases
+from proxy.limits.shared.redis_store import RedisStore
+from proxy.limits.shared.slices import MOST_UNITS, Slice, slice_bound, slice_units
 from proxy.limits.verdict import Verdict
 
 

@@ -18,9 +18,9 @@ import pytest
 from proxy.core.clock import monotonic
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.scripts import script_argument
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
 
 CHANGEABLE = ["gcra", "fixed", "sliding", "log"]  # with any numbers

@@ -13,8 +13,8 @@ import redis
 
 from proxy.core.clock import monotonic
 from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import ALLOW, DENY, LOCAL, SHARED, Verdict
 
 DEADLINE_S = 0.1

@@ -10,12 +10,12 @@ import pytest
 import uvloop
 
 from proxy.core.clock import monotonic
-from proxy.limits.fallback import StandIn
 from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.fallback import StandIn
+from proxy.limits.shared.redis_store import RedisStore
+from proxy.limits.shared.waiting_line import Ticket, WaitingLine, longest_wait_s
 from proxy.limits.verdict import ALLOW, DENY, LOCAL, Verdict
-from proxy.limits.waiting_line import Ticket, WaitingLine, longest_wait_s
 
 PATIENCE_S = 0.025
 

@@ -12,8 +12,8 @@ from proxy.core.units import Rate
 from proxy.limits.controls import Controls
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import compile_limit
-from proxy.limits.redis_store import RedisStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
+from proxy.limits.shared.redis_store import RedisStore
 from proxy.observe.collector import Collector, Sources
 from proxy.observe.exposition import expose
 from proxy.observe.observe import Observe

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from proxy.limits.redis_url_store import Endpoint
-from proxy.limits.redis_wire_store import Wire
-from proxy.limits.store_errors import StoreLost
+from proxy.store.errors import StoreLost
+from proxy.store.url import Endpoint
+from proxy.store.wire import Wire
 
 CONNECT_TIMEOUT_S: Final = 1.0
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proxy.limits.leases import Leases
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.slices import Slice
+from proxy.limits.shared.leases import Leases
+from proxy.limits.shared.slices import Slice
 from proxy.limits.verdict import SHARED, Verdict
 
 if TYPE_CHECKING:

@@ -18,15 +18,11 @@ from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
 
 from proxy.core.clock import wall
 from proxy.limits.controls import LONGEST_S, MAX_ENTRIES, Entry, Slot
-from proxy.limits.redis_url_store import CLUSTER, SENTINEL, Endpoint, parse_store_url
+from proxy.store.client import FAILURES, connect
+from proxy.store.url import parse_store_url
 
 TIMEOUT_S: Final = 1.0  # of one call
 HASH: Final = b"weir:1:{controls}"
@@ -34,8 +30,6 @@ LOG: Final = HASH + b":log"
 RESET: Final = "reset"  # the kind of a change that is no entry: a key was given everything back
 LOGGED: Final = 1000  # changes; whoever missed more reads everything
 _SLICE: Final = 200  # entries decoded in one turn of the loop
-
-FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
 class News(NamedTuple):
@@ -101,7 +95,7 @@ class ControlsLink:
 
     def _opened(self) -> Any:
         if self._client is None:
-            self._client, self._guides = _client(self._url)
+            self._client, self._guides = connect(self._url, TIMEOUT_S)
         return self._client
 
     def _encoded(self, entry: Entry) -> bytes:
@@ -130,51 +124,6 @@ class ControlsLink:
 _encode: Final = msgspec.json.encode
 _decode: Final = msgspec.json.Decoder(Entry).decode
 _KEPT_MS: Final = int((LONGEST_S + 86400.0) * 1000)  # of both keys after the last write
-
-
-def _client(url: str) -> tuple[Any, Any]:
-    """The client, and the Sentinels that it asks, if any: both have to be closed."""
-    address = parse_store_url(url)
-    options: dict[str, Any] = {
-        "socket_timeout": TIMEOUT_S,
-        "socket_connect_timeout": TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "decode_responses": False,
-    }
-    if address.kind == SENTINEL:
-        make: Any = Sentinel  # has no annotations
-        sentinels = make(
-            [(endpoint.host, endpoint.port) for endpoint in address.endpoints],
-            sentinel_kwargs=options | _login(address.endpoints[0]),
-            **options,
-        )
-        return sentinels.master_for(address.service, db=address.master.db, **_login(address.master)), sentinels
-    endpoint = address.endpoints[0]
-    if address.kind == CLUSTER:
-        options["retry"] = Retry(NoBackoff(), 1)  # once more for what was moved
-        nodes = [ClusterNode(node.host, node.port) for node in address.endpoints]
-        return RedisCluster(startup_nodes=nodes, **options, **_login(endpoint)), None
-    if endpoint.path is not None:
-        return Redis(unix_socket_path=endpoint.path, db=endpoint.db, **options, **_login(endpoint)), None
-    return Redis(host=endpoint.host, port=endpoint.port, db=endpoint.db, **options, **_login(endpoint)), None
-
-
-def _login(endpoint: Endpoint) -> dict[str, Any]:
-    options: dict[str, Any] = {"username": endpoint.username, "password": endpoint.password}
-    if (tls := endpoint.tls) is not None:
-        options |= {
-            "ssl": True,
-            "ssl_ca_certs": tls.ca_certs,
-            "ssl_ca_path": tls.ca_path,
-            "ssl_ca_data": tls.ca_data,
-            "ssl_certfile": tls.certfile,
-            "ssl_keyfile": tls.keyfile,
-            "ssl_password": tls.password,
-            "ssl_cert_reqs": tls.cert_reqs,
-            "ssl_check_hostname": tls.check_hostname and tls.cert_reqs != "none",
-        }
-    return options
 
 
 def _operation(slot: Slot, entry: Entry | None) -> bytes:

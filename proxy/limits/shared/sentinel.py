@@ -16,11 +16,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from proxy.core.tasks import spawn
-from proxy.limits.redis_dial_store import dial
-from proxy.limits.redis_single_store import SingleLink
-from proxy.limits.redis_url_store import Endpoint, StoreAddress
-from proxy.limits.redis_wire_store import Wire
-from proxy.limits.store_errors import StoreLost
+from proxy.limits.shared.single import SingleLink
+from proxy.store.dial import dial
+from proxy.store.errors import StoreLost
+from proxy.store.url import Endpoint, StoreAddress
+from proxy.store.wire import Wire
 
 DISCOVERY_TIMEOUT_S: Final = 0.5  # for each Sentinel; all are asked at once
 WATCH_EVERY_S: Final = 1.0

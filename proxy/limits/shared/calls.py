@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from proxy.core.clock import monotonic
-from proxy.limits.group import Asked
-from proxy.limits.orders import Order, Orders
-from proxy.limits.parts import Parts
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.redis_link_store import Answer, Link, StoreLost
+from proxy.limits.shared.group import Asked
+from proxy.limits.shared.link import Answer, Link, StoreLost
+from proxy.limits.shared.orders import Order, Orders
+from proxy.limits.shared.parts import Parts
+from proxy.limits.shared.waiting_line import Ticket, WaitingLine
 from proxy.limits.verdict import Verdict
-from proxy.limits.waiting_line import Ticket, WaitingLine
 
 _LARGEST_GROUP: Final = 128  # keeps one call, which holds up the whole store, near a millisecond at the worst
 _MOST_ORDERS: Final = 64  # of a group, besides

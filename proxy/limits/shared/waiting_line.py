@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from proxy.core.clock import monotonic
-from proxy.limits.parts import Parts
 from proxy.limits.policy import LimitPolicy
+from proxy.limits.shared.parts import Parts
 from proxy.limits.verdict import Verdict
 
 _GRACE_S: Final = 0.001  # the last part of a wait, in which a reply that is here already gets read

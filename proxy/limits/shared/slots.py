@@ -13,7 +13,7 @@ from binascii import crc_hqx
 from collections.abc import Sequence
 from typing import Final
 
-from proxy.limits.group import Asked, Errand, Question, adjusting, releasing
+from proxy.limits.shared.group import Asked, Errand, Question, adjusting, releasing
 
 SLOTS: Final = 16384
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from proxy.limits.group import Asked, encode
-from proxy.limits.redis_dial_store import dial
-from proxy.limits.redis_url_store import Endpoint
-from proxy.limits.redis_wire_store import ReplyError, Wire
-from proxy.limits.store_errors import StoreLost, explain
+from proxy.limits.shared.group import Asked, encode
+from proxy.store.dial import dial
+from proxy.store.errors import StoreLost, explain
+from proxy.store.url import Endpoint
+from proxy.store.wire import ReplyError, Wire
 
 Answer = list[int | None] | StoreLost
 """The script's flat reply to a group, or why there is none. The numbers of a request are all there or all None: None

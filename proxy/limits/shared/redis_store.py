@@ -18,27 +18,27 @@ from math import inf
 from typing import Any, Final
 
 from proxy.core.clock import monotonic
-from proxy.limits.breaker import FAILURES
-from proxy.limits.deny_cache import DenyCache
-from proxy.limits.fallback import Due, StandIn, uncounted
-from proxy.limits.fleet import Fleet
-from proxy.limits.group import Question, adjusting, verdicts
-from proxy.limits.last_seen import LastSeen
 from proxy.limits.memory_store import MemoryStore
-from proxy.limits.orders import Order
-from proxy.limits.parts import Parts
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.redis_calls_store import Calls
-from proxy.limits.redis_fleet_store import Membership
-from proxy.limits.redis_hand_over_store import Guarded, HandOver
-from proxy.limits.redis_link_store import link_to
-from proxy.limits.redis_recovery_store import Listener, Recovery
-from proxy.limits.redis_slices_store import Slicing
 from proxy.limits.settings import LimiterSettings
-from proxy.limits.slices import slice_bound
+from proxy.limits.shared.calls import Calls
+from proxy.limits.shared.deny_cache import DenyCache
+from proxy.limits.shared.fallback import Due, StandIn, uncounted
+from proxy.limits.shared.fleet import Fleet
+from proxy.limits.shared.group import Question, adjusting, verdicts
+from proxy.limits.shared.hand_over import Guarded, HandOver
+from proxy.limits.shared.last_seen import LastSeen
+from proxy.limits.shared.link import link_to
+from proxy.limits.shared.membership import Membership
+from proxy.limits.shared.orders import Order
+from proxy.limits.shared.parts import Parts
+from proxy.limits.shared.recovery import Listener, Recovery
+from proxy.limits.shared.slices import slice_bound
+from proxy.limits.shared.slicing import Slicing
+from proxy.limits.shared.waiting_line import Ticket
 from proxy.limits.store import StoreStats
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
-from proxy.limits.waiting_line import Ticket
+from proxy.store.breaker import FAILURES
 
 log = logging.getLogger("weir.limits")
 _LARGEST_MERGE: Final = 128  # charges in one call

@@ -12,10 +12,10 @@ from itertools import islice
 from math import ceil
 from typing import Any, Final, NamedTuple
 
-from proxy.limits.last_seen import LastSeen
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.share import MARGIN, Share
+from proxy.limits.shared.last_seen import LastSeen
+from proxy.limits.shared.share import MARGIN, Share
 from proxy.limits.store import StoreStats
 from proxy.limits.verdict import ALLOW, DENY, Verdict
 

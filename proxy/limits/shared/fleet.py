@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.limits.share import MARGIN
+from proxy.limits.shared.share import MARGIN
 
 BEAT_S: Final = 1.0
 LEASE_S: Final = 5.0  # a Weir that died is counted for as long

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from proxy.core.clock import monotonic
 from proxy.core.units import Rate
-from proxy.limits.fleet import BEAT_S, LEASE_S, MARK_S, MOST_WEIRS, Fleet
-from proxy.limits.group import Question, renewing
-from proxy.limits.orders import Order
 from proxy.limits.policy import LimitPolicy, compile_limit
-from proxy.limits.redis_calls_store import Calls
-from proxy.limits.redis_link_store import Link, StoreLost
 from proxy.limits.settings import LimitSettings
+from proxy.limits.shared.calls import Calls
+from proxy.limits.shared.fleet import BEAT_S, LEASE_S, MARK_S, MOST_WEIRS, Fleet
+from proxy.limits.shared.group import Question, renewing
+from proxy.limits.shared.link import Link, StoreLost
+from proxy.limits.shared.orders import Order
 
 _MARKS: Final = 1_000_000
 _BACK_S: Final = 1.0  # a Weir that is back says so again and again; one that has left again is soon not counted

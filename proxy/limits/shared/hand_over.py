@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from proxy.core.clock import monotonic
-from proxy.limits.breaker import LONGEST_OPEN_S
-from proxy.limits.fallback import StandIn
-from proxy.limits.leases import Leases
 from proxy.limits.memory_store import MemoryStore
-from proxy.limits.parts import Parts
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.redis_fleet_store import Membership
+from proxy.limits.shared.fallback import StandIn
+from proxy.limits.shared.leases import Leases
+from proxy.limits.shared.membership import Membership
+from proxy.limits.shared.parts import Parts
 from proxy.limits.verdict import Verdict
+from proxy.store.breaker import LONGEST_OPEN_S
 
 LONGEST_S: Final = LONGEST_OPEN_S + 0.4  # whoever is not back by then cannot reach the store: a probe and a merge
 _ASK_S: Final = 0.2  # how often it is asked whether all are back

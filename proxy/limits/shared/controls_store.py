@@ -16,7 +16,8 @@ from typing import Any, Final
 from proxy.core.clock import wall
 from proxy.core.tasks import spawn
 from proxy.limits.controls import PENALTY, Controls, Entry, Slot
-from proxy.limits.controls_link_store import FAILURES, RESET, ControlsLink, News
+from proxy.limits.shared.controls_link import RESET, ControlsLink, News
+from proxy.store.client import FAILURES
 
 PERIOD_S: Final = 0.25  # so that a change is known everywhere within half a second
 LONGEST_PAUSE_S: Final = 2.0  # while the store is away

@@ -7,12 +7,12 @@ from math import inf
 from typing import Final
 
 from proxy.core.clock import monotonic
-from proxy.limits.deny_cache import DenyCache
-from proxy.limits.last_seen import LastSeen
-from proxy.limits.leases import Leases
-from proxy.limits.orders import Order
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.redis_calls_store import Calls
+from proxy.limits.shared.calls import Calls
+from proxy.limits.shared.deny_cache import DenyCache
+from proxy.limits.shared.last_seen import LastSeen
+from proxy.limits.shared.leases import Leases
+from proxy.limits.shared.orders import Order
 from proxy.limits.store import StoreStats
 
 _GRAIN_S: Final = 0.001  # of the timer

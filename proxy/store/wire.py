@@ -18,7 +18,7 @@ from typing import Any, Final
 from hiredis import ProtocolError, Reader, ReplyError
 
 from proxy.core.clock import monotonic
-from proxy.limits.store_errors import StoreLost, explain
+from proxy.store.errors import StoreLost, explain
 
 __all__ = ["CALL_TIMEOUT_S", "Handler", "ReplyError", "Wire"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from proxy.limits.redis_dial_store import dial
-from proxy.limits.redis_url_store import Endpoint
-from proxy.limits.redis_wire_store import Wire
-from proxy.limits.store_errors import StoreLost
+from proxy.store.dial import dial
+from proxy.store.errors import StoreLost
+from proxy.store.url import Endpoint
+from proxy.store.wire import Wire
 
 
 class Node:

@@ -12,11 +12,11 @@ from typing import Final
 
 from proxy.core.clock import monotonic, wall
 from proxy.core.tasks import spawn
-from proxy.limits.breaker import Breaker
-from proxy.limits.redis_calls_store import Calls
-from proxy.limits.redis_link_store import Link, StoreLost
+from proxy.limits.shared.calls import Calls
+from proxy.limits.shared.link import Link, StoreLost
+from proxy.limits.shared.waiting_line import GRAIN_S, Ticket, longest_wait_s
 from proxy.limits.store import StoreStats
-from proxy.limits.waiting_line import GRAIN_S, Ticket, longest_wait_s
+from proxy.store.breaker import Breaker
 
 _SHORTEST_PAUSE_S: Final = 0.05  # between attempts to connect, doubled each time
 _LONGEST_PAUSE_S: Final = 1.0

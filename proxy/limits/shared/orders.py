@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from proxy.limits.group import Asked, Question, adjusting, peeking, releasing, renewing, resetting
 from proxy.limits.policy import LimitPolicy
+from proxy.limits.shared.group import Asked, Question, adjusting, peeking, releasing, renewing, resetting
 
 MOST_KEPT: Final = 10_000  # while the store is away; beyond it the oldest are dropped
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from proxy.core.clock import monotonic
-from proxy.limits.group import Asked, encode
-from proxy.limits.redis_node_store import Node, address_in, why_not
-from proxy.limits.redis_single_store import Answer, OnAnswer, evaluate, is_unknown_script
-from proxy.limits.redis_topology_store import ClusterMap
-from proxy.limits.redis_url_store import StoreAddress
-from proxy.limits.redis_wire_store import Handler, ReplyError
-from proxy.limits.slots import Part, Split, put_together, settle, settle_late, take_apart
-from proxy.limits.store_errors import StoreLost, explain
+from proxy.limits.shared.group import Asked, encode
+from proxy.limits.shared.node import Node, address_in, why_not
+from proxy.limits.shared.single import Answer, OnAnswer, evaluate, is_unknown_script
+from proxy.limits.shared.slots import Part, Split, put_together, settle, settle_late, take_apart
+from proxy.limits.shared.topology import ClusterMap
+from proxy.store.errors import StoreLost, explain
+from proxy.store.url import StoreAddress
+from proxy.store.wire import Handler, ReplyError
 
 PATIENCE_S: Final = (
     0.02  # below the default `store_timeout`, so that those who need not wait for a slow node get theirs

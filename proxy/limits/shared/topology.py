@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from proxy.core.clock import monotonic
 from proxy.core.tasks import spawn
-from proxy.limits.redis_dial_store import dial
-from proxy.limits.redis_node_store import Node, why_not
-from proxy.limits.redis_url_store import Endpoint
-from proxy.limits.redis_wire_store import Wire
-from proxy.limits.slots import SLOTS
-from proxy.limits.store_errors import StoreLost
+from proxy.limits.shared.node import Node, why_not
+from proxy.limits.shared.slots import SLOTS
+from proxy.store.dial import dial
+from proxy.store.errors import StoreLost
+from proxy.store.url import Endpoint
+from proxy.store.wire import Wire
 
 _SHORTEST_PAUSE_S: Final = 0.05  # between looks at the map, doubled while something is amiss
 _LONGEST_PAUSE_S: Final = 0.5

@@ -10,7 +10,7 @@ from typing import Final
 
 from proxy.limits.policy import LimitPolicy
 from proxy.limits.scripts import script_argument
-from proxy.limits.slices import FIRST_REQUESTS, Slice, slice_units
+from proxy.limits.shared.slices import FIRST_REQUESTS, Slice, slice_units
 
 MOST_KEYS: Final = 4096  # beyond it a key is asked of the store for every request
 _MOST_TAKINGS: Final = 1024  # compiled ones

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from proxy.limits.group import Asked
-from proxy.limits.redis_cluster_store import ClusterLink
-from proxy.limits.redis_sentinel_store import SentinelLink
-from proxy.limits.redis_single_store import Answer, OnAnswer, SingleLink
-from proxy.limits.redis_url_store import CLUSTER, SENTINEL, parse_store_url
-from proxy.limits.store_errors import StoreLost
+from proxy.limits.shared.cluster import ClusterLink
+from proxy.limits.shared.group import Asked
+from proxy.limits.shared.sentinel import SentinelLink
+from proxy.limits.shared.single import Answer, OnAnswer, SingleLink
+from proxy.store.errors import StoreLost
+from proxy.store.url import CLUSTER, SENTINEL, parse_store_url
 
 __all__ = ["Answer", "Link", "OnAnswer", "StoreLost", "link_to"]
 
