@@ -54,7 +54,8 @@ def step(state: float | None, now: float, numbers: Numbers, cost: int) -> tuple[
     remaining = int((tolerance_s - full_in_s) / interval_s)
     wait_s = new_tat - now - capacity_s if cost * interval_s <= tolerance_s else inf
     if delay_s and wait_s <= delay_s + tolerance_s - capacity_s:
-        return True, new_tat, 0, new_tat - now + interval_s - capacity_s, wait_s
+        # what the slack forgives is not waited for: nobody waits longer than the budget
+        return True, new_tat, 0, new_tat - now + interval_s - capacity_s, min(wait_s, delay_s)
     if remaining > 0:
         return False, tat, remaining, full_in_s, wait_s - delay_s
     return False, tat, 0, full_in_s + interval_s - capacity_s, wait_s - delay_s

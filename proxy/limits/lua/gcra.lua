@@ -37,7 +37,7 @@ function gcra.step(state, now, numbers, cost)
     wait = new_tat - now - capacity
   end
   if delay > 0 and wait <= delay + tolerance - capacity then
-    return true, new_tat, 0, new_tat - now + interval - capacity, wait
+    return true, new_tat, 0, new_tat - now + interval - capacity, math.min(wait, delay)
   end
   if remaining > 0 then
     return false, tat, remaining, full_in, wait - delay
