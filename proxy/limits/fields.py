@@ -41,27 +41,30 @@ class FieldRenderer:
         self._draft = DRAFTS[draft]
         self._shape = frozenset(settings.fields)
         self._is_epoch = settings.reset == "epoch"
-        self._templates: dict[tuple[tuple[LimitPolicy, ...], LimitPolicy], tuple[bytes, Values]] = {}
+        self._templates: dict[tuple[tuple[LimitPolicy, ...], LimitPolicy], _Template] = {}
 
     def render(self, verdict: Verdict, now_wall: float) -> bytes:
         """The field lines of a response, each ending in CRLF. None when nothing was counted."""
         if verdict.mode is ALLOW:
             return b""
         which = (verdict.policies, verdict.policy)
-        found = self._templates.get(which)
-        template, values = self._join(*which) if found is None else found
+        template = self._templates.get(which) or self._join(*which)
+        remaining = verdict.remaining
         reset_s = verdict.reset_s
         seconds = ceil(reset_s)
         legacy = ceil(now_wall + reset_s) if self._is_epoch else seconds
-        lines = template % values(verdict.remaining, seconds, legacy)
         retry_after_s = verdict.retry_after_s
-        if retry_after_s > 0.0 and retry_after_s != inf:
-            # a client follows Retry-After before it looks at `t`: it must not end earlier, and never be 0
-            return b"%bRetry-After: %d\r\n" % (lines, max(ceil(retry_after_s), seconds, 1))
-        return lines
+        if retry_after_s <= 0.0 or retry_after_s == inf:
+            return template.lines % template.values(remaining, seconds, legacy)
+        # a client follows Retry-After before it looks at `t`: it must not end earlier, and never be 0
+        numbers = remaining, seconds, legacy, max(ceil(retry_after_s), seconds, 1)
+        if numbers != template.denied:  # who is refused asks again at once, so it is the same for a second
+            lines = template.lines % template.values(remaining, seconds, legacy)
+            template.denied_lines = b"%bRetry-After: %d\r\n" % (lines, numbers[3])
+            template.denied = numbers
+        return template.denied_lines
 
-    def _join(self, policies: tuple[LimitPolicy, ...], tightest: LimitPolicy) -> tuple[bytes, Values]:
-        """The template, and what is put into it."""
+    def _join(self, policies: tuple[LimitPolicy, ...], tightest: LimitPolicy) -> _Template:
         template = b""
         enforced = [policy for policy in policies if policy.is_enforced]
         shape: frozenset[str] = self._shape if tightest.is_enforced else frozenset()
@@ -73,7 +76,7 @@ class FieldRenderer:
             available, window = self._draft
             template += b'RateLimit: "%b";%b=%%d' % (tightest.name.encode("ascii"), available)
             template += b"\r\n" if tightest.is_held else b";%b=%%d\r\n" % window
-        joined = template, _values(shape, tightest)
+        joined = _Template(template, _values(shape, tightest))
         if len(self._templates) >= _MOST_TEMPLATES:
             self._templates.clear()
         self._templates[policies, tightest] = joined
@@ -82,6 +85,18 @@ class FieldRenderer:
 
 Values = Callable[[int, int, int], tuple[int, ...]]
 """(remaining, seconds, X-RateLimit-Reset) -> what the template takes."""
+
+
+class _Template:
+    """The lines of a list of limits with places for numbers, and the last denial that was written with them."""
+
+    __slots__ = ("denied", "denied_lines", "lines", "values")
+
+    def __init__(self, lines: bytes, values: Values) -> None:
+        self.lines = lines
+        self.values = values
+        self.denied = (-1, -1, -1, -1)  # remaining, seconds, X-RateLimit-Reset, Retry-After
+        self.denied_lines = b""
 
 
 def _values(shape: frozenset[str], tightest: LimitPolicy) -> Values:

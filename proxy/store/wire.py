@@ -31,7 +31,7 @@ Handler = Callable[[Any, Any], None]
 
 
 class Wire(asyncio.Protocol):
-    """Made by `redis_dial_store.dial`. Any number of questions may be under way."""
+    """Made by `store.dial`. Any number of questions may be under way."""
 
     __slots__ = (
         "_asked_at",
@@ -43,10 +43,12 @@ class Wire(asyncio.Protocol):
         "_timer",
         "_transport",
         "is_open",
+        "told",
     )
 
     def __init__(self) -> None:
         self.is_open = False
+        self.told: set[int] = set()  # for its user: what need not be said again on this connection
         self._reason = "not connected"  # why it is not open
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(notEnoughData=_NOTHING)

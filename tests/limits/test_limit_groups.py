@@ -16,7 +16,7 @@ from proxy.core.clock import monotonic, wall
 from proxy.limits.algorithms.calendar import Calendar
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
-from proxy.limits.scripts import DECIDE, DECIDE_SHA
+from proxy.limits.scripts import ERRANDS, NEEDS, script, source_of
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.shared.group import (
     Asked,
@@ -44,6 +44,11 @@ async def store(server: Any) -> AsyncIterator[RedisStore]:
     await opened.aclose()
 
 
+def decisions(server: Any) -> int:
+    """Calls of the script, by its source or by its hash."""
+    return int(server.calls("eval") + server.calls("evalsha"))
+
+
 async def ask_at_once(store: RedisStore, count: int) -> list[Any]:
     limit = policy()
     waiting = [store.decide((limit,), (limit.prefix + b"a",), monotonic()) for _ in range(count)]
@@ -51,33 +56,34 @@ async def ask_at_once(store: RedisStore, count: int) -> list[Any]:
 
 
 async def test_requests_of_one_moment_go_out_in_one_call(server: Any, store: RedisStore) -> None:
-    before = server.calls("evalsha")
+    before = decisions(server)
     verdicts_of_all = await ask_at_once(store, 100)
-    assert server.calls("evalsha") - before == 1
+    assert decisions(server) - before == 1
     assert sorted(verdict.remaining for verdict in verdicts_of_all) == list(range(900, 1000))
     assert (store.stats.calls, store.stats.requests) == (1, 100)
 
 
-async def test_what_arrives_while_a_call_is_in_flight_goes_out_together_in_the_next(
-    server: Any, store: RedisStore
+@pytest.mark.parametrize(("size", "calls"), [(1, 4 + 1), (3, 4 + 1), (4, 1 + 1), (6, 1 + 1)])
+async def test_what_arrives_behind_a_large_call_or_several_small_ones_goes_out_together(
+    server: Any, store: RedisStore, size: int, calls: int
 ) -> None:
-    before = server.calls("evalsha")
+    before = decisions(server)
     server.stall()
-    first = asyncio.ensure_future(ask_at_once(store, 1))
-    await asyncio.sleep(0.01)
-    later = []
-    for _ in range(50):
-        later.append(asyncio.ensure_future(ask_at_once(store, 1)))
-        await asyncio.sleep(0)
+    asked = []
+    for _ in range(20):
+        asked.append(asyncio.ensure_future(ask_at_once(store, size)))
+        await asyncio.sleep(0.002)
     server.go_on()
-    await asyncio.gather(first, *later)
-    assert server.calls("evalsha") - before == 2
+    answers = await asyncio.gather(*asked)
+    assert decisions(server) - before == calls
+    remaining = sorted(verdict.remaining for each in answers for verdict in each)
+    assert remaining == list(range(1000 - 20 * size, 1000))
 
 
 async def test_a_flood_is_cut_into_calls_of_bounded_size(server: Any, store: RedisStore) -> None:
-    before = server.calls("evalsha")
+    before = decisions(server)
     await ask_at_once(store, 1000)
-    assert server.calls("evalsha") - before == 8  # of 128 at most
+    assert decisions(server) - before == 8  # of 128 at most
 
 
 async def test_a_busy_key_is_read_and_written_once_a_call(server: Any, store: RedisStore) -> None:
@@ -95,7 +101,7 @@ class Direct:
         self._lines = self._socket.makefile("rb")
 
     def ask(self, *group: Asked) -> list[Any]:
-        self._socket.sendall(encode(group, with_source=True))
+        self._socket.sendall(encode(group, set()))
         count = self._lines.readline()
         assert count.startswith(b"*"), count
         reply = [int(self._lines.readline()[1:]) for _ in range(int(count[1:]))]
@@ -287,8 +293,8 @@ def test_whose_clock_is_off_shares_the_window_that_the_server_has_open(
 
 
 def test_the_script_is_portable() -> None:
-    for word in (b"unpack", b"maxn", b"cjson", b"cmsgpack", b"struct.", b"bit.", b"replicate", b"goto"):
-        assert word not in DECIDE
+    for word in ("unpack", "maxn", "cjson", "cmsgpack", "struct.", "bit.", "replicate", "goto"):
+        assert word not in source_of(2 * ERRANDS - 1)
 
 
 @pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
@@ -301,21 +307,37 @@ async def test_every_key_expires_when_it_is_full_again(server: Any, store: Redis
 
 def test_a_group_is_one_command_with_every_key_among_the_keys() -> None:
     one, two = policy("one"), policy("two", algorithm="fixed")
-    command = encode([Question((one,), (b"k1",)), Question((one, two), (b"k1", b"k2"))])
+    command = encode(
+        [Question((one,), (b"k1",)), Question((one, two), (b"k1", b"k2"))], {NEEDS["gcra"] | NEEDS["fixed"]}
+    )
     parts = command.split(b"\r\n")
     assert parts[0] == b"*10"
     assert parts[2::2] == [
-        *(b"EVALSHA", DECIDE_SHA, b"3", b"k1", b"k1", b"k2", b"1 2"),
+        *(b"EVALSHA", script(NEEDS["gcra"] | NEEDS["fixed"]).sha, b"3", b"k1", b"k1", b"k2", b"1 2"),
         *(b"gcra 1 1 3.6 3600.0 3600.028125 0.0", b"gcra 1 1 3.6 3600.0 3600.028125 0.0", b"fixed 1 1 1000 3600.0"),
     ]
     assert all(int(length[1:]) == len(part) for length, part in zip(parts[1::2], parts[2::2], strict=False))
 
 
-def test_the_source_goes_along_only_when_it_was_asked_for() -> None:
+def test_the_source_goes_along_with_the_first_call_of_a_connection() -> None:
     asked = [Question((policy(),), (b"k",))]
-    assert DECIDE in encode(asked, with_source=True)
-    assert DECIDE not in encode(asked)
-    assert sha1(DECIDE).hexdigest().encode() == DECIDE_SHA
+    made = script(NEEDS["gcra"])
+    told: set[int] = set()
+    assert made.source in encode(asked, told)
+    assert made.source not in encode(asked, told)
+    assert made.source in encode(asked, told, with_source=True)
+    assert sha1(made.source).hexdigest().encode() == made.sha
+
+
+def test_a_call_carries_only_the_algorithms_that_it_needs() -> None:
+    limits = [policy(name, algorithm=name) for name in ("gcra", "sliding")]
+    alone = encode([Question((limits[0],), (b"k",))], set())
+    both = encode([Question((limit,), (b"k",)) for limit in limits], set())
+    assert b"function gcra.step" in alone
+    assert b"function sliding.step" not in alone
+    assert b"function sliding.step" in both
+    assert b"function others" not in both
+    assert b"function others" in encode([peeking(limits[0], b"k")], set())
 
 
 def test_a_flat_reply_becomes_a_verdict_for_each_request() -> None:

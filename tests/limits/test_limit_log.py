@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from proxy.limits.algorithms import log
-from proxy.limits.scripts import ALGORITHMS as LUA_ALGORITHMS
+from proxy.limits.scripts import algorithms_source
 
 MOST = log.MOST
 
@@ -44,7 +44,7 @@ def test_sixteen_bytes_hold_a_unit() -> None:
 
 
 COUNT_ON = (
-    LUA_ALGORITHMS
+    algorithms_source()
     + """
 -- requests that fill a log again and again, so that the counts in it go round; what remains after each is told
 local numbers, state, told = { 1000, 1000000000 }, false, {}
@@ -69,7 +69,7 @@ def test_counts_that_go_round_stay_right(running_servers: Any) -> None:
 
 
 def test_what_is_no_log_is_read_as_none(running_servers: Any) -> None:
-    ask = LUA_ALGORITHMS + "\nreturn log.read(ARGV[1]) and 1 or 0"
+    ask = algorithms_source() + "\nreturn log.read(ARGV[1]) and 1 or 0"
     for server in running_servers.values():
         for text in ("", "000000", "0" * 27, "0" * 29, "0000001234567890123456 00001", "x" * 28, "0" * 28 + "x" * 22):
             assert server.admin.eval(ask, 0, text) == 0

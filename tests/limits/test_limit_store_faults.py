@@ -179,14 +179,14 @@ async def test_a_request_that_ran_out_of_time_is_charged_at_most_once(server: An
 async def test_requests_that_were_never_sent_are_charged_once_by_the_merge(server: Any, connect: Any) -> None:
     client = await connect(server.url)
     server.stall()
-    first = asyncio.ensure_future(client.ask())
-    await asyncio.sleep(0.01)  # it is in flight, and the others wait behind it
+    first = [asyncio.ensure_future(client.ask()) for _ in range(4)]
+    await asyncio.sleep(0.01)  # they are in flight, and the others wait behind so large a call
     others = [asyncio.ensure_future(client.ask()) for _ in range(20)]
-    await asyncio.gather(first, *others)
+    await asyncio.gather(*first, *others)
     server.go_on()
     await client.until(SHARED)
-    # the first one by its own call, 20 by the merge, the one that found the store well again, and this one
-    assert (await client.ask()).remaining == 1000 - 23
+    # four by their own call, 20 by the merge, the one that found the store well again, and this one
+    assert (await client.ask()).remaining == 1000 - 26
     assert client.store.stats.merged_units == 20
 
 

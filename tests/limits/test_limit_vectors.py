@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.limits.algorithms import ALGORITHMS, gcra, inflight
-from proxy.limits.scripts import ALGORITHMS as LUA_ALGORITHMS
+from proxy.limits.scripts import algorithms_source
 
 # (algorithm, numbers), then for each request (now, cost, allowed, remaining, reset_s, wait_s), and for each correction
 # of `units` that were charged `age_s` ago (now, (units, age_s), remaining afterwards, reset_s afterwards)
@@ -331,7 +331,7 @@ def in_python(algorithm: str, numbers: Any, told: list[tuple[Any, ...]]) -> Answ
 
 # Between two lines the state goes through its stored form, as it does in the store.
 LUA = (
-    LUA_ALGORITHMS
+    algorithms_source()
     + """
 local algorithm = ({ gcra = gcra, fixed = fixed, calendar = calendar, sliding = sliding, log = log })[ARGV[1]]
 local numbers, stored, answers = {}, false, {}
@@ -494,7 +494,7 @@ def inflight_in_python(numbers: Any, told: list[tuple[float, str, str]]) -> Answ
 
 
 INFLIGHT_LUA = (
-    LUA_ALGORITHMS
+    algorithms_source()
     + """
 redis.call('DEL', KEYS[1])
 local numbers, answers = { tonumber(ARGV[1]), tonumber(ARGV[2]) }, {}

@@ -1,5 +1,6 @@
 -- Decides many requests, each with one or more limits, and corrects what earlier ones were charged, all in one call. The
--- algorithms stand before this text.
+-- algorithms that the call needs stand before this text, each in `algorithms`; behind it errands.lua, if there are any in
+-- the call, and run.lua. What is not needed is left out: to make a function costs the store more than to run it.
 --
 -- KEYS: one for each limit of each request, and one for each correction, in order.
 -- ARGV[1]: what to do, words joined by spaces:
@@ -18,12 +19,9 @@
 -- charged if it passed itself and the request did. Later words of the call see what earlier ones did. A refused request
 -- writes nothing. The clock is the server's: clients whose clocks differ share one truth.
 
-local algorithms = {
-  gcra = gcra, fixed = fixed, calendar = calendar, sliding = sliding, log = log, inflight = inflight,
-}
-
 -- Seconds since 2025: as a double it resolves 0.01 us, which seconds since 1970 do not.
-local time = redis.call('TIME')
+local call, match, ceil, max = redis.call, string.match, math.ceil, math.max
+local time = call('TIME')
 local now = (tonumber(time[1]) - 1735689600) + tonumber(time[2]) / 1000000
 
 -- The same policy comes many times in a call: its numbers are read once.
@@ -31,10 +29,12 @@ local policies = {}
 local function policy_of(text)
   local policy = policies[text]
   if not policy then
-    local name, cost, enforced, rest = string.match(text, '^(%S+) (%S+) (%S+) ?(.*)$')
-    local algorithm, numbers = algorithms[name], {}
-    for word in string.gmatch(rest, '%S+') do
-      numbers[#numbers + 1] = tonumber(word)
+    local name, cost, enforced, a, b, c, d, rest = match(text, '^(%a+) (%S+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
+    local algorithm, numbers = algorithms[name], { tonumber(a), tonumber(b), tonumber(c), tonumber(d) }
+    if rest ~= '' then
+      for word in string.gmatch(rest, '%S+') do
+        numbers[#numbers + 1] = tonumber(word)
+      end
     end
     policy = {
       algorithm = algorithm, step = algorithm.step, cost = tonumber(cost), enforced = enforced == '1', numbers = numbers,
@@ -53,7 +53,7 @@ local function state_of(key, policy)
     if policy.held then
       state = inflight.load(key, now)
     else
-      local text = redis.call('GET', key)
+      local text = call('GET', key)
       state = text and policy.algorithm.read(text) or false
     end
     states[key] = state
@@ -64,11 +64,11 @@ end
 local reply = {}
 local function answer(i, remaining, reset, passed, wait)
   reply[3 * i - 2] = remaining
-  reply[3 * i - 1] = math.ceil(reset * 1000000)
+  reply[3 * i - 1] = ceil(reset * 1000000)
   if passed then
-    reply[3 * i] = wait > 0 and -1 - math.max(math.ceil(wait * 1000000), 1) or 0
+    reply[3 * i] = wait > 0 and -1 - max(ceil(wait * 1000000), 1) or 0
   else
-    reply[3 * i] = wait == math.huge and -1 or math.max(math.ceil(wait * 1000000), 1)
+    reply[3 * i] = wait == math.huge and -1 or max(ceil(wait * 1000000), 1)
   end
 end
 
@@ -104,71 +104,3 @@ local function decide(first, last, member)
     end
   end
 end
-
-local others = {}
-
-function others.a(i, policy, state, text)
-  local units, age = string.match(text, '^(%S+):(%S+)$')
-  if not policy.held then
-    state = policy.algorithm.adjust(state, now, policy.numbers, tonumber(units), tonumber(age) / 1000000)
-    states[KEYS[i]] = state
-    written_by[KEYS[i]] = policy
-  end
-  return true, 0
-end
-
-function others.e(i, policy, state, member)
-  if inflight.renew(state, member, now, policy.numbers) then
-    return true, 0
-  end
-  local _, _, _, _, wait = inflight.step(state, now, policy.numbers, 1)
-  return false, wait
-end
-
-function others.d(i, policy, state, member)
-  inflight.release(state, member, now)
-  return true, 0
-end
-
-function others.p(i, policy, state)
-  local passed, _, _, _, wait = policy.step(state, now, policy.numbers, policy.cost)
-  return passed, wait
-end
-
-function others.x(i, policy)
-  redis.call('DEL', KEYS[i])
-  states[KEYS[i]] = nil
-  written_by[KEYS[i]] = nil
-  return true, 0
-end
-
-local first = 1
-for word in string.gmatch(ARGV[1], '%S+') do
-  local limits = tonumber(word)
-  local kind, text
-  if not limits then
-    kind, text = string.match(word, '^(%w+):?(.*)$')
-    limits = tonumber(kind)
-  end
-  if limits then
-    decide(first, first + limits - 1, text)
-    first = first + limits
-  else
-    local policy = policy_of(ARGV[first + 1])
-    local passed, wait = others[kind](first, policy, state_of(KEYS[first], policy), text)
-    local _, _, remaining, reset = policy.step(state_of(KEYS[first], policy), now, policy.numbers, 0)
-    answer(first, remaining, reset, passed, wait)
-    first = first + 1
-  end
-end
-
-for key, policy in pairs(written_by) do
-  local state = states[key]
-  if state then
-    local full_in_ms = math.ceil((policy.algorithm.full_at(state, policy.numbers) - now) * 1000)
-    redis.call('SET', key, policy.algorithm.write(state), 'PX', string.format('%.0f', full_in_ms + 1))
-  else
-    redis.call('DEL', key)
-  end
-end
-return reply

@@ -1,7 +1,8 @@
-"""One call of the store after the other, each for everybody who waits: **group commit**.
+"""Calls of the store, each for everybody who waits: **group commit**.
 
-What arrives while a call is in flight goes out together in the next one, so the dearer a round trip is, the more
-requests share it. There is no task here: the end of a turn of the loop sends the first call, and each answer the next.
+What arrives while a large call is in flight goes out together in the next one, so the dearer a round trip is, the more
+requests share it. Small calls do not wait for one another: where little is asked, nobody stands behind a round trip
+that is not his own. There is no task here: the end of a turn of the loop sends a call, and each answer the next.
 """
 
 from __future__ import annotations
@@ -21,11 +22,30 @@ from proxy.limits.verdict import Verdict
 
 _LARGEST_GROUP: Final = 128  # keeps one call, which holds up the whole store, near a millisecond at the worst
 _MOST_ORDERS: Final = 64  # of a group, besides
+_MOST_CALLS: Final = 4  # in flight at once
+_SMALL: Final = 4  # questions; behind a larger group the next one waits, and grows meanwhile
 _DRAIN_S: Final = 1.5  # a link gives up on a call after a second
 
 Answered = Callable[[list[Order], list[Ticket], list["int | None"]], None]
 Failed = Callable[[list[Ticket], str], None]
 """The tickets are those that still wait; the store may have charged them."""
+
+
+class _Call:
+    """One on its way: what it carries, and who is told when it lands."""
+
+    __slots__ = ("_landed", "orders", "sent_at", "tickets")
+
+    def __init__(
+        self, orders: list[Order], tickets: list[Ticket], sent_at: float, landed: Callable[[_Call, Answer], None]
+    ) -> None:
+        self.orders = orders
+        self.tickets = tickets
+        self.sent_at = sent_at
+        self._landed = landed
+
+    def land(self, answer: Answer) -> None:
+        self._landed(self, answer)
 
 
 class Calls:
@@ -41,6 +61,7 @@ class Calls:
         "_line",
         "_link",
         "_loop",
+        "_lost",
         "_orders",
         "is_open",
         "sent_at",
@@ -55,11 +76,12 @@ class Calls:
         self._orders = Orders()
         self._line: WaitingLine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._in_flight: tuple[list[Order], list[Ticket]] | None = None
+        self._in_flight: list[_Call] = []  # in the order in which they were sent
+        self._lost: list[Ticket] = []  # of calls that a connection took with it, until the last of them is told
         self._flush_is_due = False
         self._idle: asyncio.Future[None] | None = None  # set while somebody waits for the call in flight
         self.is_open = False  # requests may stand in line
-        self.sent_at = 0.0  # the call that is in flight, or has just been answered
+        self.sent_at = 0.0  # when the call set out that is being answered
 
     def start(self, patience_s: float, ran_out: Callable[[list[Ticket]], None]) -> None:
         """`ran_out` gets the requests that waited as long as they may."""
@@ -77,7 +99,7 @@ class Calls:
         """Stand in line. Only while `is_open`."""
         assert self._line is not None
         future = self._line.add(policies, keys, now, member, parts)
-        if self._in_flight is None and not self._flush_is_due:
+        if not self._flush_is_due and (not self._in_flight or self._has_room()):
             self._flush_soon()
         return future
 
@@ -87,7 +109,7 @@ class Calls:
             self._orders.keep(order)
             return
         self._orders.add(order)
-        if self._in_flight is None and not self._flush_is_due:
+        if not self._flush_is_due and (not self._in_flight or self._has_room()):
             self._flush_soon()
 
     def add(self, order: Order) -> None:
@@ -95,10 +117,10 @@ class Calls:
         self._orders.add(order)
 
     def flush(self) -> None:
-        """Send a group, unless one is in flight: its answer sends the next."""
+        """Send a group, unless it has to wait for those in flight: then an answer sends it."""
         self._flush_is_due = False
         line = self._line
-        if self._in_flight is not None or not self.is_open or line is None:
+        if not self.is_open or line is None or (self._in_flight and not self._has_room()):
             return
         orders = self._orders
         if not (orders or line):
@@ -110,11 +132,12 @@ class Calls:
         tickets = line.take(_LARGEST_GROUP)
         if not (errands or tickets):
             return
-        now = self.sent_at = monotonic()
+        now = monotonic()
         group: list[Asked] = [order.asked(now) for order in errands]
         group += tickets
-        self._in_flight = errands, tickets
-        self._link.send(group, self._landed)
+        call = _Call(errands, tickets, now, self._landed)
+        self._in_flight.append(call)
+        self._link.send(group, call.land)
 
     def turn_away(self) -> list[Ticket]:
         """Take nobody until `is_open` is set again. Those who wait, in flight too, are to be decided elsewhere."""
@@ -131,7 +154,7 @@ class Calls:
         """Until nothing is in flight and no order can be sent, or the link gives up on it: a second or two."""
         loop = asyncio.get_running_loop()
         until = monotonic() + _DRAIN_S
-        while self._in_flight is not None or (self.is_open and self._orders and self._link.is_open):
+        while self._in_flight or (self.is_open and self._orders and self._link.is_open):
             self._idle = loop.create_future()
             await asyncio.wait([self._idle], timeout=until - monotonic())
             if monotonic() >= until:
@@ -143,24 +166,32 @@ class Calls:
         if self._line is not None:
             self._line.close()
 
+    def _has_room(self) -> bool:
+        """One more call may go out beside those in flight: there are few of them, and the last one was small."""
+        in_flight = self._in_flight
+        last = in_flight[-1]
+        return len(in_flight) < _MOST_CALLS and len(last.tickets) + len(last.orders) < _SMALL
+
     def _flush_soon(self) -> None:
         """At the end of this turn of the loop, so that all who come in it go together."""
         self._flush_is_due = True
         assert self._loop is not None
         self._loop.call_soon(self.flush)
 
-    def _landed(self, answer: Answer) -> None:
-        assert self._in_flight is not None
+    def _landed(self, call: _Call, answer: Answer) -> None:
         assert self._line is not None
-        errands, tickets = self._in_flight
-        self._in_flight = None
-        self._line.landed()
+        self._in_flight.remove(call)
+        self._line.landed(call.tickets)
+        self.sent_at = call.sent_at
         if isinstance(answer, StoreLost):
-            self._orders.lost(errands)
-            self._failed([ticket for ticket in tickets if not ticket.future.done()], str(answer))
+            self._orders.lost(call.orders)
+            self._lost += [ticket for ticket in call.tickets if not ticket.future.done()]
+            if self._link.is_open or not self._in_flight:  # else it is one loss, and the others are told next
+                lost, self._lost = self._lost, []
+                self._failed(lost, str(answer))
         else:
-            self._answered(errands, tickets, answer)
+            self._answered(call.orders, call.tickets, answer)
         if not self._flush_is_due:
             self.flush()
-        if self._idle is not None and self._in_flight is None and not self._idle.done():
+        if self._idle is not None and not self._in_flight and not self._idle.done():
             self._idle.set_result(None)

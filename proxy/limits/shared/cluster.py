@@ -113,7 +113,8 @@ class ClusterLink:
                 unsent.append(question)
                 continue
             commands, handlers = by_node.setdefault(node, ([], []))
-            commands.append(encode(question.part.asked))
+            assert node.wire is not None
+            commands.append(encode(question.part.asked, node.wire.told))
             handlers.append((self._replied, question))
         for node, (commands, handlers) in by_node.items():
             assert node.wire is not None
@@ -187,7 +188,7 @@ class ClusterLink:
         node = question.node
         assert node is not None
         assert node.wire is not None
-        command = encode(question.part.asked, with_source=question.with_source)
+        command = encode(question.part.asked, node.wire.told, with_source=question.with_source)
         if question.asks:
             node.wire.ask_all([_ASKING, command], [(_ignore, None), (self._replied, question)])
         else:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from proxy.core.clock import wall
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.scripts import DECIDE, DECIDE_SHA, EPOCH_WALL, argument_now
+from proxy.limits.scripts import EPOCH_WALL, ERRANDS, NEEDS, argument_now, script
 from proxy.limits.verdict import SHARED, Verdict
 
 
@@ -75,35 +75,59 @@ def resetting(policy: LimitPolicy, key: bytes) -> Errand:
     return Errand((policy,), (key,), b"x")
 
 
-_BY_SHA: Final = b"$7\r\nEVALSHA\r\n$%d\r\n%b\r\n" % (len(DECIDE_SHA), DECIDE_SHA)
-_BY_SOURCE: Final = b"$4\r\nEVAL\r\n$%d\r\n%b\r\n" % (len(DECIDE), DECIDE)
+_MOST_SETS: Final = 4096  # of limits, of which is kept what they add to a command
+_sets: dict[tuple[LimitPolicy, ...], tuple[int, bytes, bytes]] = {}  # needs, arguments, word of a decision
 
 
-def encode(group: Sequence[Asked], *, with_source: bool = False) -> bytes:
-    """The whole command in RESP. Written out here because packing each argument again costs twice as much."""
+def encode(group: Sequence[Asked], told: set[int], *, with_source: bool = False) -> bytes:
+    """The whole command in RESP. Written out here because packing each argument again costs twice as much.
+
+    `told`: the scripts whose source this connection has carried; the first call of one carries it, or every
+    combination would begin with a round trip in vain.
+    """
     words = []
     keys = []
     arguments = []
+    needs = 0
     for asked in group:
         policies = asked.policies
-        word = asked.word
-        if not word:
-            member = asked.member
-            word = b"%d:%b" % (len(policies), member) if member else b"%d" % len(policies)
+        needed, argument, word = _sets.get(policies) or _describe(policies)
+        needs |= needed
+        arguments.append(argument or b"".join([each.script_argument or _with_boundaries(each) for each in policies]))
+        if asked.word:
+            word = asked.word
+            needs |= ERRANDS
+        elif asked.member:
+            word = b"%b:%b" % (word, asked.member)
         words.append(word)
         for key in asked.keys:
             keys.append(b"$%d\r\n%b\r\n" % (len(key), key))
-        for policy in policies:
-            arguments.append(policy.script_argument or _with_boundaries(policy))
     what = b" ".join(words)
     count = b"%d" % len(keys)
+    made = script(needs)
+    if needs not in told:
+        told.add(needs)
+        with_source = True
     head = b"*%d\r\n%b$%d\r\n%b\r\n" % (
         4 + 2 * len(keys),
-        _BY_SOURCE if with_source else _BY_SHA,
+        made.by_source if with_source else made.by_sha,
         len(count),
         count,
     )
     return b"".join([head, *keys, b"$%d\r\n%b\r\n" % (len(what), what), *arguments])
+
+
+def _describe(policies: tuple[LimitPolicy, ...]) -> tuple[int, bytes, bytes]:
+    """What these limits add to every command. No arguments where they depend on the day."""
+    needs = 0
+    for policy in policies:
+        needs |= NEEDS[policy.algorithm]
+    whole = all([policy.script_argument for policy in policies])
+    arguments = b"".join([policy.script_argument for policy in policies]) if whole else b""
+    if len(_sets) >= _MOST_SETS:
+        _sets.clear()
+    _sets[policies] = described = needs, arguments, b"%d" % len(policies)
+    return described
 
 
 def verdicts(group: Sequence[Asked], reply: Sequence[int | None]) -> list[Verdict | None]:
@@ -142,6 +166,13 @@ def _single(
 
 
 def _several(policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], numbers: Sequence[int]) -> Verdict:
+    if not any(numbers[2::3]):  # nearly always: all of them admit it, and at once
+        left = numbers[::3]
+        tightest = left.index(min(left))
+        policy = policies[tightest]
+        if policy.is_enforced:
+            reset_s = numbers[3 * tightest + 1] * 1e-6
+            return Verdict(policies, keys, policy, keys[tightest], left[tightest], reset_s, 0.0, (), SHARED)
     violated: list[LimitPolicy] = []
     would_deny: list[LimitPolicy] = []
     tightest = -1

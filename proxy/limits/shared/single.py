@@ -55,7 +55,7 @@ class SingleLink:
         if wire is None:
             on_answer(StoreLost("not connected"))
         else:
-            wire.ask(encode(group), self._answered, (group, on_answer))
+            wire.ask(encode(group, wire.told), self._answered, (group, on_answer))
 
     async def evaluate(self, group: Sequence[Asked]) -> list[int | None]:
         return await evaluate(self, group)
@@ -86,7 +86,7 @@ class SingleLink:
             on_answer(StoreLost("the reply does not fit the question"))
         elif is_unknown_script(reply) and not is_second:
             # restarted or flushed; the script did not run, so this is not a second time
-            wire.ask(encode(group, with_source=True), self._answered_by_source, asked)
+            wire.ask(encode(group, wire.told, with_source=True), self._answered_by_source, asked)
         else:
             lost = explain(str(reply))
             if lost.drops:

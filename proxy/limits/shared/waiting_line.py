@@ -62,7 +62,7 @@ class WaitingLine:
         self._expired = expired
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Ticket] = deque()
-        self._in_flight: list[Ticket] = []
+        self._in_flight: list[list[Ticket]] = []  # groups, in the order in which they set out
         self._timer: asyncio.Handle | None = None
 
     def __bool__(self) -> bool:
@@ -93,16 +93,21 @@ class WaitingLine:
             if not ticket.future.done():
                 ticket.is_sent = True
                 group.append(ticket)
-        self._in_flight = group
+        if group:
+            self._in_flight.append(group)
         return group
 
-    def landed(self) -> None:
-        """The group that was taken has been decided, one way or the other."""
-        self._in_flight = []
+    def landed(self, group: list[Ticket]) -> None:
+        """A group that was taken has been decided, one way or the other."""
+        if self._in_flight and self._in_flight[0] is group:
+            del self._in_flight[0]
+        else:  # a later one, or it was cleared, or has expired: an empty group is nowhere
+            self._in_flight = [other for other in self._in_flight if other is not group]
 
     def clear(self) -> list[Ticket]:
         """Take out everyone, in flight too, who is still undecided."""
-        tickets = [ticket for ticket in (*self._in_flight, *self._queue) if not ticket.future.done()]
+        sent = [ticket for group in self._in_flight for ticket in group]
+        tickets = [ticket for ticket in (*sent, *self._queue) if not ticket.future.done()]
         self._in_flight = []
         self._queue.clear()
         return tickets
@@ -131,25 +136,20 @@ class WaitingLine:
     def _end(self) -> None:
         """End every wait that was long enough."""
         due = monotonic() + GRAIN_S - longest_wait_s(self.patience_s)
-        in_flight = [ticket for ticket in self._in_flight if not ticket.future.done()]
-        expired = [ticket for ticket in in_flight if ticket.asked_at <= due]
-        self._in_flight = [ticket for ticket in in_flight if ticket.asked_at > due]
+        sent = [ticket for group in self._in_flight for ticket in group if not ticket.future.done()]
+        expired = [ticket for ticket in sent if ticket.asked_at <= due]
         queue = self._queue
         while queue and queue[0].asked_at <= due:
             ticket = queue.popleft()
             if not ticket.future.done():
                 expired.append(ticket)
-        left_s = self._patience_left_s()
-        self._timer = None if left_s is None else self._loop.call_later(max(left_s - _GRACE_S, 0.0), self._look)
         if expired:
             self._expired(expired)
+        left_s = self._patience_left_s()
+        self._timer = None if left_s is None else self._loop.call_later(max(left_s - _GRACE_S, 0.0), self._look)
 
     def _patience_left_s(self) -> float | None:
         """Of the oldest, or None when nobody waits."""
-        if self._in_flight:
-            oldest = self._in_flight[0]
-        elif self._queue:
-            oldest = self._queue[0]
-        else:
-            return None
-        return oldest.asked_at + longest_wait_s(self.patience_s) - monotonic()
+        sent = (ticket for group in self._in_flight for ticket in group if not ticket.future.done())
+        oldest = next(sent, None) or (self._queue[0] if self._queue else None)
+        return None if oldest is None else oldest.asked_at + longest_wait_s(self.patience_s) - monotonic()
