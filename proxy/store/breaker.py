@@ -1,7 +1,7 @@
 """Breaker: when to stop asking a store that does not answer, and when to try again.
 
 Closed, every request asks the store. It opens after `FAILURES` failures in a row, or when most of the answers of a
-second came too late: then nobody asks, so nobody waits. After less than two seconds one probe may go out; its success
+second came too late: then nobody asks, so nobody waits. After 1.5 s at most one probe may go out; its success
 closes the breaker, its failure opens it for as long again.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 FAILURES: Final = 5
-LONGEST_OPEN_S: Final = 1.8  # so that with the probe itself a store that is back is in use within two seconds
+LONGEST_OPEN_S: Final = (
+    1.5  # so that a store that is back is in use within two seconds, also if Sentinels are asked first
+)
 JITTER: Final = 0.25  # the share of it that is drawn, so that a fleet does not probe in step
 WINDOW_S: Final = 1.0  # in which answers are compared
 

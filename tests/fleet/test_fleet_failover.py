@@ -13,15 +13,15 @@ from tests.fleet.conftest import StartFleet, settings
 from tests.fleet.load import Shot, evenly, fire
 from tests.fleet.member import Member
 from tests.fleet.recorder import Recorder
-from tests.fleet.test_fleet_faults import ROUTES, events_after, instant, percentile_ms
+from tests.fleet.test_fleet_faults import ROUTES, events_after, instant, noise_of, percentile_ms
 from tests.limits.sentinels import Group
 from tests.line.process import eventually
 
 SIZE = 4
 RATE, BURST, QUOTA = 200, 20, 500
 SECONDS = 8.0
-DEADLINE_MS, MARGIN_MS = 25.0, 15.0  # of a machine on which nine processes have two cores
-MARGIN_S = 0.3
+DEADLINE_MS = 25.0
+MOST_TO_RECOVER_S = 2.0
 REPLICATION_S = 0.05  # far more than a replica on the same machine is behind
 
 
@@ -100,12 +100,13 @@ def test_nobody_waits_for_longer_than_the_deadline(failover: Failover) -> None:
     limited = [shot for shot in [*failover.drip, *failover.quota] if shot.sent_at >= failover.lost_at]
     free = [shot for shot in failover.free if shot.sent_at >= failover.lost_at]
     added_ms = percentile_ms(limited, 0.99) - percentile_ms(free, 0.99)
-    assert added_ms <= DEADLINE_MS + MARGIN_MS
+    noise_ms = noise_of(failover.free, 0.99)  # nine processes have two cores
+    assert added_ms <= DEADLINE_MS + noise_ms, f"{added_ms:.2f} ms added, {noise_ms:.2f} ms of noise"
 
 
 def test_the_new_master_counts_within_two_seconds(failover: Failover) -> None:
     took = [round(at - failover.promoted_at, 2) for at in failover.recovered_at]
-    assert max(took) <= 2.0 + MARGIN_S, took
+    assert max(took) <= MOST_TO_RECOVER_S, took
 
 
 def test_the_limit_holds_over_the_failover(failover: Failover) -> None:

@@ -209,7 +209,7 @@ def test_what_was_spent_before_the_loss_is_not_to_be_had_again(outage: Outage) -
 
 def test_the_store_is_used_again_within_two_seconds(outage: Outage) -> None:
     took = {port: at - outage.back_at for port, at in outage.recovered_at.items()}
-    assert all(seconds <= MOST_TO_RECOVER_S + 0.1 for seconds in took.values()), took
+    assert all(seconds <= MOST_TO_RECOVER_S for seconds in took.values()), took
 
 
 def test_after_the_outage_the_limit_is_one_again(outage: Outage) -> None:

@@ -23,7 +23,7 @@ def test_a_success_in_between_starts_the_count_again() -> None:
     assert breaker.state(100.0) == "closed"
 
 
-@pytest.mark.parametrize(("draw", "open_s"), [(0.0, 1.8), (0.5, 1.575), (1.0, 1.35)])
+@pytest.mark.parametrize(("draw", "open_s"), [(0.0, 1.5), (0.5, 1.3125), (1.0, 1.125)])
 def test_it_stays_open_for_less_than_two_seconds_by_what_is_drawn(draw: float, open_s: float) -> None:
     breaker = Breaker()
     for _ in range(FAILURES):

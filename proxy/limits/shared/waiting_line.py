@@ -18,8 +18,8 @@ from proxy.limits.verdict import Verdict
 _GRACE_S: Final = 0.001  # the last part of a wait, in which a reply that is here already gets read
 GRAIN_S: Final = 0.001  # timers are this coarse: waits that end so close to each other end together
 # A wait has two timers, each up to a grain late, and perhaps another wait's just ahead of it: it ends that much sooner
-_EARLY_S: Final = 0.003
-_EARLY_SHARE: Final = 0.125  # but no more than this part of the patience
+_EARLY_S: Final = 0.004
+_EARLY_SHARE: Final = 0.16  # but no more than this part of the patience
 
 
 def longest_wait_s(patience_s: float) -> float:
