@@ -15,8 +15,10 @@ from proxy.admin.app import make_admin
 from proxy.admin.cache_operator import CacheOperator, CacheParts
 from proxy.admin.health import Component
 from proxy.admin.operator import Operator, Parts
+from proxy.admin.precompute_operator import PrecomputeOperator
 from proxy.admin.runner import AdminRunner
 from proxy.cache.cache import Cache
+from proxy.cache.precompute_runner import Ahead, Precomputer
 from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
 from proxy.config.addresses import parse_address
@@ -86,6 +88,15 @@ class Services:
         self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
         self.registry: Registry[UpstreamConnection] = Registry(self._open)
         self.jwks = Jwks()
+        self._ids = RequestIds()
+        self.precomputer = Precomputer(
+            self.cache,
+            snapshot=lambda: self.snapshot,
+            peer=connection_client(("127.0.0.1", 0)),
+            next_id=self._ids.next,
+            has_room=self._has_room,
+            told=self._precompute_changed,
+        )
         self.downstream_timers = Timers(DOWNSTREAM_SWEEP_S)
         self.upstream_timers = Timers(UPSTREAM_SWEEP_S)
         self.spool_room = spool_room(self.snapshot.wire)
@@ -106,11 +117,11 @@ class Services:
                 endpoints=lambda: self.registry.endpoints,
                 connections=self.host,
                 controls=self.controls,
+                precompute=self.precomputer,
             )
         )
         self.is_open = False
         self._reloading = asyncio.Lock()
-        self._ids = RequestIds()
         self._admin: web.BaseRunner | None = None
         self._admin_file: SocketFile | None = None
 
@@ -131,12 +142,15 @@ class Services:
         await self.jwks.start(self.snapshot.identity)
         await self._open_admin()
         await self.listeners.open([_Listener(listener) for listener in self.settings.listeners])
+        self.precomputer.apply(self.snapshot.precomputes, monotonic())
+        self.precomputer.start()
         self.is_open = True
 
     async def stop(self) -> None:
         """Drain, then close in the reverse order. What is not done by the deadline is cut (W23)."""
         settings = self.settings.drain
         self.host.is_draining = True
+        self.precomputer.stop()
         self.observe.events.say(Event.DRAIN_STARTED, "Draining.", connections=len(self.host.connections))
         if settings.delay:
             await asyncio.sleep(settings.delay)
@@ -150,6 +164,7 @@ class Services:
 
     async def close(self) -> None:
         """Close everything at once. Safe after a start that failed half way."""
+        self.precomputer.stop()
         await self.listeners.stop()
         if self._admin is not None:
             await self._admin.cleanup()
@@ -205,6 +220,7 @@ class Services:
         self.limiter = Limiter(snapshot.limiter, self.limit_store, self.controls, self.held)
         self.cache.apply(snapshot.cache)
         self.registry.apply(snapshot.upstreams, monotonic())
+        self.precomputer.apply(snapshot.precomputes, monotonic())
         self.jwks.use(snapshot.identity)
         self.observe.events.say(
             Event.RELOAD_OK,
@@ -236,6 +252,8 @@ class Services:
             parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
         snapshot = self.snapshot
+        if snapshot.precomputes:  # one that fails is to be seen, and is no reason to look at all of Weir
+            parts.append(Component("precompute", True, self.precomputer.status()))
         parts.append(
             Component("configuration", True, {"version": snapshot.version, "age_s": wall() - snapshot.loaded_at_wall})
         )
@@ -286,6 +304,21 @@ class Services:
 
     async def _refresh(self, exchange: Exchange) -> Response:
         return await ask(exchange, self)
+
+    def _has_room(self, upstream: str) -> bool:
+        """Some endpoint that is up has no queue, and a quarter of its slots would stay free."""
+        up = [one.pool for one in self.registry.endpoints if one.upstream_name == upstream and one.healthy]
+        return not up or any(
+            not pool.waiting and pool.in_use < max(1, pool.numbers.max_in_flight * 3 // 4) for pool in up
+        )
+
+    def _precompute_changed(self, ahead: Ahead, error: str) -> None:
+        name, url = ahead.precompute.name, ahead.target.url.partition("?")[0]  # a query may hold anything
+        if error:
+            text = "A response that is fetched ahead could not be renewed; the last good one stays while it may."
+            self.observe.events.say(Event.PRECOMPUTE_FAILED, text, route=name, url=url, error=error)
+        else:
+            self.observe.events.say(Event.PRECOMPUTE_BACK, "It could be renewed again.", route=name, url=url)
 
     def _open(self, upstream: Upstream, address: Address) -> Awaitable[UpstreamConnection]:
         tls = upstream.tls if address.is_tls else None
@@ -343,6 +376,9 @@ class Services:
             )
         )
 
+    def _precompute_operator(self) -> PrecomputeOperator:
+        return PrecomputeOperator(self.precomputer, self.observe.audit, lambda: self.snapshot.settings.operator.tokens)
+
     def _targets(self, target: bytes) -> set[bytes]:
         """All forms in which a route writes this path and query in a key."""
         policies = [route.cache for route in self.snapshot.routes.routes if route.cache is not None]
@@ -355,6 +391,7 @@ class Services:
         address = parse_address(text)
         admin = make_admin(_AdminView(self, text), self._operator())
         self._cache_operator().add_to(admin)
+        self._precompute_operator().add_to(admin)
         self._admin = runner = AdminRunner(admin)
         await runner.setup()
         site: web.BaseSite

@@ -33,3 +33,4 @@ class Snapshot:
     cache: Any  # cache.settings.CacheSettings: byte budget
     access_log: Any  # observe.settings.AccessLogSettings
     settings: Any  # config.settings.Settings: the parsed models, for `explain` and the operator API
+    precomputes: Sequence[Any] = ()  # cache.precompute.Precompute: what is fetched before anybody asks

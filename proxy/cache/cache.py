@@ -32,6 +32,8 @@ _PURGED_AT_ONCE: Final = 1000  # responses, between two turns of the loop: about
 class Cache:
     """What the stages of the line share. `refresh` fetches in the background; the pipeline provides it.
 
+    `ended`, where somebody provides it, is told what a purge or a write ends here, whoever ordered it.
+
     `announce`, where somebody provides it, tells the other Weirs of a purge that was ordered here; what they announce
     goes to `apply_purge`.
     """
@@ -39,6 +41,7 @@ class Cache:
     __slots__ = (
         "_uncacheable",
         "announce",
+        "ended",
         "flights",
         "invalidations",
         "max_entry_bytes",
@@ -57,6 +60,7 @@ class Cache:
         self.invalidations = Invalidations()
         self.purges = Purges()
         self.announce: Callable[[Purge], Awaitable[None]] | None = None
+        self.ended: Callable[[Purge], None] | None = None
         self.refresh = refresh
         self.max_entry_bytes = settings.max_entry
         self._uncacheable: OrderedDict[int, float] = OrderedDict()  # hash of the key -> monotonic
@@ -114,9 +118,12 @@ class Cache:
     def invalidate(self, key: Key) -> None:
         """Nothing that was asked for before now may be used for `key` again."""
         self.invalidations.add(key)
-        for entry in self.store.covered_by(Purge("url", key)):
+        purge = Purge("url", key)
+        for entry in self.store.covered_by(purge):
             self.store.remove(entry)
         self.flights.forget_key(key)
+        if self.ended is not None:
+            self.ended(purge)
 
     def invalidate_groups(self, origin: Key, groups: Sequence[Key]) -> None:
         """The same for everything of one origin with one of these `Cache-Groups` (RFC 9875 §3)."""
@@ -153,6 +160,8 @@ class Cache:
             # whatever is under way was asked before, and nobody knows its tags yet: those who come now ask anew, and
             # those who wait still get it
             self.flights = Flights()
+        if self.ended is not None:
+            self.ended(purge)
         entries = self.store.covered_by(purge)
         now = monotonic()
         for start in range(0, len(entries), _PURGED_AT_ONCE):

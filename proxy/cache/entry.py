@@ -191,6 +191,10 @@ def draft(
 
     `fields` has neither framing nor fields of the hop.
     """
+    if policy.otherwise is not None and not policy.is_fetched_ahead(status):
+        policy = policy.otherwise
+    if policy.tag_line is not None and policy.tag_line not in fields:
+        fields = [*fields, policy.tag_line]
     index = index_fields(fields)
     directives, is_targeted = directives_for(index, policy.targets)
     if (word := refusal(policy, receipt.request_index, status, index, directives)) is not None:

@@ -18,6 +18,7 @@ from proxy.http.message import Field
 __all__ = ["HEURISTIC_CAP_S", "STALE_ON_ERROR_S", "CachePolicy", "compile_cache", "describe_cache"]
 
 STALE_ON_ERROR_S: Final = 24 * 3600.0  # how stale a response may stand in for an origin that cannot be reached
+FETCHED_AHEAD: Final = frozenset({200, 203, 204})  # a redirect, say to a login, is no success of a schedule
 _TARGETS: Final = tuple(name.lower().encode("ascii") for name in TARGETS)
 _NO_TIERS: Final[Mapping[str, float]] = {}
 
@@ -48,6 +49,13 @@ class CachePolicy:
     hidden: frozenset[bytes] = OUR_FIELDS  # lower-case names of response fields that clients do not get
     downstream: DownstreamControl | None = None
     max_entry_bytes: int | None = None
+    precomputed: dict[bytes, CachePolicy] = field(default_factory=dict)  # by key; filled once, where it is compiled
+    otherwise: CachePolicy | None = None  # of a policy in `precomputed`: for responses that are no success
+    tag_line: Field | None = None  # tags beside the origin's own
+
+    def is_fetched_ahead(self, status: int) -> bool:
+        """The schedule alone renews such a response, for those who ask would wait, and it may be somebody's own."""
+        return self.otherwise is not None and status in FETCHED_AHEAD
 
     def lifetime(self, status: int, said_s: float | None) -> float | None:
         """What the operator says of a response that says `said_s` itself; None: what it says holds."""
@@ -142,6 +150,10 @@ def _of_lifetimes(policy: CachePolicy) -> list[str]:
         parts.append(f"given stale for {format_duration(policy.stale_on_error_s)} when the origin cannot be reached")
     if policy.eagerness:
         parts.append("fetched anew shortly before it goes stale")
+    if policy.precomputed:
+        ahead = next(iter(policy.precomputed.values()))
+        count = f"{len(policy.precomputed)} responses" if len(policy.precomputed) > 1 else "one response"
+        parts.append(f"{count} fetched before anybody asks, and fresh for {format_duration(ahead.ttl_s or 0.0)}")
     if policy.max_entry_bytes is not None:
         parts.append(f"at most {format_size(policy.max_entry_bytes)}")
     return parts

@@ -6,19 +6,21 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from proxy.cache.precompute_settings import PrecomputeSettings
 from proxy.cache.settings import CacheKeySettings, CacheRouteSettings, CacheSettings
 from proxy.core.settings import Model
 from proxy.core.units import format_duration, format_size
 
 
 def reference() -> str:
-    """Every key of a route's `cache`, and of the root file's, with its default and its meaning."""
+    """Every key of a route's `cache` and `precompute`, and of the root file's `cache`: its default and its meaning."""
     return "\n".join(_sections()) + "\n"
 
 
 def _sections() -> Iterator[str]:
     yield from _table("`cache` of a route", CacheRouteSettings)
     yield from _table("`key`", CacheKeySettings)
+    yield from _table("`precompute` of a route", PrecomputeSettings)
     yield from _table("`cache` of the root file", CacheSettings)
 
 
@@ -28,6 +30,8 @@ def _table(title: str, model: type[Model]) -> Iterator[str]:
     yield "|---|---|---|"
     for name, field in model.model_fields.items():
         default = "" if field.is_required() else _text(field.get_default(call_default_factory=True))
+        if any(getattr(bound, "le", None) == 1 for bound in field.metadata):
+            default = f"`{field.default:.0%}`"  # a share, not seconds
         meaning = (field.description or "").replace("|", "\\|")
         yield f"| `{name}` | {default} | {meaning} |"
 

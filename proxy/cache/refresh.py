@@ -28,6 +28,8 @@ def start_refresh(exchange: Exchange, errand: Errand, entry: Entry, now: float) 
 
     It begins in the loop's next turn: the answer to the client goes first.
     """
+    if errand.policy.is_fetched_ahead(entry.status):
+        return
     cache = errand.cache
     index = errand.request_index
     if cache.refresh is None or now < entry.retry_at or cache.flights.find(errand.key, index) is not None:

@@ -110,6 +110,8 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
         exchange.cache_status = bypass(NOBODY)
         cache.stats.bypass += 1
         return None
+    if policy.precomputed:
+        policy = policy.precomputed.get(key, policy)
     errand = Errand(cache, key, policy, index, directives, route.name)
     exchange.flight = errand
     for waits in range(_MAX_WAITS + 1):

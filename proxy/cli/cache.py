@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.cache_tables import print_cache, print_entries, print_variants
+from proxy.cli.cache_tables import print_cache, print_entries, print_precomputes, print_variants
 from proxy.cli.keys import Admin, AsJson, Most, TokenFile
-from proxy.cli.operator_api import ApiError, find_api
+from proxy.cli.operator_api import ApiError, find_api, path_of
 from proxy.cli.options import Config
 from proxy.cli.output import print_json
 
@@ -109,6 +109,29 @@ def purge(
         raise typer.BadParameter("say one of URL, --prefix, --tag and --all", param_hint="URL")
     body = {"url": url, "prefix": prefix, "tag": tag, "all": everything, "soft": soft, "reason": reason}
     _run(admin, token_file, config, as_json, "POST", "/cache/purge", body, show=_print_purged)
+
+
+@cache.command()
+def precompute(
+    name: Annotated[
+        str | None, typer.Argument(help="A route: fetch its responses now. None: show what is fetched ahead.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why: it goes into the audit trail.")] = None,
+    admin: Admin = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is fetched before anybody asks: how it went, and when it is next; or have it fetched now."""
+    options = (admin, token_file, config, as_json)
+    if name is None:
+        _run(*options, "GET", "/precompute", show=lambda said: print_precomputes(said["precomputes"]))
+    else:
+        _run(
+            *(*options, "POST", "/precompute" + path_of(name)),
+            show=lambda said: print_precomputes([said]),
+            reason=reason,
+        )
 
 
 def _print_purged(document: Any) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from proxy.core.units import format_duration
 
-__all__ = ["print_cache", "print_entries", "print_variants"]
+__all__ = ["print_cache", "print_entries", "print_precomputes", "print_variants"]
 
 _WIDE: Final = 240  # where no terminal says how wide it is: a program reads whole cells
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -77,6 +77,32 @@ def print_variants(entries: Iterable[Mapping[str, Any]]) -> None:
             lines.append(("for", entry["variant"]["key"]))
         for label, text in lines:
             print(f"{label:<22} {text}")
+
+
+def print_precomputes(precomputes: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each response that is fetched ahead."""
+    rows = [
+        (
+            document["name"],
+            "running" if target["running"] else "failing" if target["failing"] else "ok",
+            "never" if target["last_success_age_s"] is None else f"{_span(target['last_success_age_s'])} ago",
+            document["every"],
+            "-" if target["took_s"] is None else f"{target['took_s']:.2f} s",
+            target["runs"],
+            target["failures"],
+            target["skipped"],
+            _size(target["bytes"]),
+            target["url"],
+            target["last_error"] or "",
+        )
+        for document in precomputes
+        for target in document["targets"]
+    ]
+    if not rows:
+        print("nothing is fetched ahead")
+        return
+    heads = ("route", "now", "renewed", "every", "took", "runs", "failed", "skipped", "size", "url", "last error")
+    _table(heads, rows, numbers=range(4, 9))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int]) -> None:

@@ -85,6 +85,7 @@ def _start(console: Console, children: Children, folder: Path, *, port: int, adm
         "APP_REPLICA_1": f"http://127.0.0.1:{backends['replica-1']}",
         "APP_REPLICA_2": f"http://127.0.0.1:{backends['replica-2']}",
         "WEIR_LISTEN": f"127.0.0.1:{weir}",
+        "SHOP_HOST": f"127.0.0.1:{weir}",
         "WEIR_ADMIN": f"127.0.0.1:{admin}",
         "WEIR_STORE": "memory",
     }

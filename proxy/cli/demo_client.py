@@ -42,9 +42,13 @@ class Answer:
             return {}
 
 
-def ask(port: int, method: str, target: str, *, content: Any = None, token: str = "") -> Answer:
+def ask(
+    port: int, method: str, target: str, *, content: Any = None, token: str = "", only_stored: bool = False
+) -> Answer:
     """One request on a new connection to 127.0.0.1; `content` is sent as JSON. A failure is an answer with status 0."""
     fields = {"Content-Type": "application/json"} if content is not None else {}
+    if only_stored:
+        fields["Cache-Control"] = "only-if-cached"  # RFC 9111 §5.2.1.7: 504 rather than asking the backend
     if token:
         fields["Authorization"] = f"Bearer {token}"
     body = None if content is None else json.dumps(content).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import sleep
 from typing import Any, Final
 
 from rich.console import Console
@@ -11,11 +12,13 @@ from rich.json import JSON
 from rich.text import Text
 
 from proxy.cli.demo_client import Answer, ask, echo_over_websocket
+from proxy.core.clock import monotonic
 
 __all__ = ["Ports", "Transcript", "play", "sign_in"]
 
 LOGIN_LIMIT: Final = 5  # policies/auth.yaml
 AI_LIMIT: Final = 20  # policies/ai.yaml
+PRECOMPUTED_WITHIN_S: Final = 10.0  # of the start, on a slow machine
 _PARTS: Final = {"store", "upstream app", "cache"}
 DESCRIPTION: Final = (
     "A quiet kettle made of copper. It boils a litre of water in three minutes. "
@@ -115,13 +118,18 @@ def _show_cache(transcript: Transcript, ports: Ports) -> None:
 
 
 def _show_dashboard(transcript: Transcript, ports: Ports) -> None:
-    transcript.chapter("A page that the backend takes long to compute, three times: it computes once")
+    transcript.chapter("A page that the backend takes long to compute: Weir has asked for it before anybody else does")
     target = "/api/dashboard/sales-summary"
-    first, *others = (transcript.show(ask(ports.weir, "GET", target), "Cache-Status", "Age") for _ in range(3))
-    transcript.expect("the dashboard is computed once", first.status == 200 and not _is_hit(first))
-    transcript.expect("the dashboard comes from the cache afterwards", all(_is_hit(answer) for answer in others))
-    fastest_s = min(answer.elapsed_s for answer in others)
-    transcript.expect("the stored dashboard is ten times faster", fastest_s * 10 < first.elapsed_s)
+    deadline = monotonic() + PRECOMPUTED_WITHIN_S
+    while ask(ports.weir, "GET", target, only_stored=True).status == 504 and monotonic() < deadline:
+        sleep(0.2)  # Weir has only just started
+    answers = [transcript.show(ask(ports.weir, "GET", target), "Cache-Status", "Age") for _ in range(3)]
+    computed = transcript.show(ask(ports.primary, "GET", target), note="the backend itself")
+    transcript.expect("the dashboard is there before anybody asks", all(_is_hit(answer) for answer in answers))
+    fastest_s = min(answer.elapsed_s for answer in answers)
+    transcript.expect(
+        "the stored dashboard is ten times faster", computed.status == 200 and fastest_s * 10 < computed.elapsed_s
+    )
 
 
 def _show_replicas(transcript: Transcript, ports: Ports) -> None:

@@ -28,6 +28,7 @@ def advise(parts: list[Part]) -> None:
     _chosen_keys(parts, root)
     _small_shares(parts, root)
     _shared_pages(parts)
+    _schemes_of_precomputes(parts, root)
 
 
 def _unused(parts: list[Part], section: str, used: set[str]) -> None:
@@ -151,7 +152,8 @@ def _shared_pages(parts: list[Part]) -> None:
             cache = route.cache
             if cache == "off" or cache.by is not None or cache.shared_with_everyone is not None:
                 continue
-            if cache.ttl is not None or cache.tier is not None or cache.statuses:
+            has_lifetime = cache.ttl is not None or cache.tier is not None or bool(cache.statuses)
+            if has_lifetime or route.precompute is not None:
                 message = "what comes for a known user is stored for everyone here, unless the backend forbids it"
                 hint = 'write `by: user`, or `shared_with_everyone: "why it is the same for all"`'
                 part.document.report("WEIR0409", message, (*path, "cache"), hint=hint, of_key=True, severity="warning")
@@ -161,3 +163,17 @@ def _is_in_authorization(source: SourceSettings) -> bool:
     if source.jwt is not None:
         return source.jwt.cookie is None and (source.jwt.header or "Authorization").lower() == "authorization"
     return source.api_key is not None and source.api_key.header.lower() == "authorization"
+
+
+def _schemes_of_precomputes(parts: list[Part], root: Settings) -> None:
+    """Behind a proxy that speaks TLS clients ask with https, which is part of the key, and no listener says so."""
+    if not root.trusted_proxies or any(listener.tls is not None for listener in root.listeners):
+        return
+    for part in parts:
+        for path, route in part.routes():
+            if route.precompute is not None and not any("://" in host for host in route.precompute.hosts):
+                message = "this is fetched for http alone; a trusted proxy in front may say that clients speak https"
+                hint = "write `hosts` with their scheme: `[https://shop.example]`"
+                part.document.report(
+                    "WEIR0420", message, (*path, "precompute"), hint=hint, of_key=True, severity="warning"
+                )

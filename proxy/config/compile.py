@@ -15,6 +15,7 @@ from proxy.clients.addresses import TrustedProxies
 from proxy.clients.identity import Identity, compile_identity
 from proxy.config.document import Document, Path
 from proxy.config.parts import Part
+from proxy.config.precomputes import compile_precomputes
 from proxy.config.settings import DefaultsSettings, RouteSettings, Settings
 from proxy.limits.limit import Limit
 from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
@@ -53,6 +54,8 @@ class Compiler:
         self._compile_named_limits()
         self._compile_routes()
         self._report_conflicts()
+        table = RouteTable(self.routes)
+        precomputes = compile_precomputes(self.parts, self.routes, table)
         identity = self._compile_identity(previous)
         root = self.parts[0].root
         if root is None or identity is None or any(part.document.has_errors for part in self.parts):
@@ -60,7 +63,7 @@ class Compiler:
         return Snapshot(
             version=version,
             loaded_at_wall=now_wall,
-            routes=RouteTable(self.routes),
+            routes=table,
             upstreams=self.upstreams,
             trusted_proxies=TrustedProxies(root.trusted_proxies),
             identity=identity,
@@ -71,6 +74,7 @@ class Compiler:
             cache=root.cache,
             access_log=root.access_log,
             settings=self._merged(root),
+            precomputes=precomputes,
         )
 
     def _compile_upstreams(self) -> None:

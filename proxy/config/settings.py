@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from proxy.admin.settings import OperatorSettings
+from proxy.cache.precompute_settings import PrecomputeSettings
 from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.clients.settings import IdentitySettings
 from proxy.config.values import Cidr, ListenText, Name, StoreUrl
@@ -69,6 +70,9 @@ class RouteSettings(Model):
     )
     cache: CacheRouteSettings | Literal["off"] = Field(
         "off", description="`{}` obeys what the backend's own fields allow; `ttl` and the rest say more."
+    )
+    precompute: PrecomputeSettings | None = Field(
+        None, description="Fetch responses of this route on a schedule, before anybody asks. Needs `cache`."
     )
     read: Literal["replica", "primary"] | None = Field(
         None, description="Where GET and HEAD go when the upstream has replicas. Default: replica."

@@ -26,6 +26,7 @@ from proxy.observe.views import (
     EndpointView,
     LimitStoreView,
     LimitView,
+    PrecomputeView,
     RouteCacheView,
 )
 
@@ -52,6 +53,7 @@ class Sources:
     endpoints: Callable[[], Iterable[EndpointView]] = field(default=_nothing)
     connections: ConnectionsView | None = None
     controls: ControlsView | None = None
+    precompute: PrecomputeView | None = None
 
 
 class Collector:
@@ -77,6 +79,8 @@ class Collector:
             yield from _limit_store(sources.limit_store)
         if sources.cache is not None:
             yield from _cache(sources.cache)
+        if sources.precompute is not None:
+            yield from _precompute(sources.precompute)
         yield from _endpoints(list(sources.endpoints()))
         yield from _weir(observe, snapshot)
         yield from _process(self._process)
@@ -165,6 +169,13 @@ def _cache(cache: CacheView) -> Iterator[Family]:
     yield numbers(d.CACHE_ROUTE_EVICTED, (((name,), route.evicted) for name, route in routes))
     yield numbers(d.CACHE_ROUTE_ENTRIES, (((name,), route.entries) for name, route in routes))
     yield numbers(d.CACHE_ROUTE_BYTES, (((name,), route.bytes) for name, route in routes))
+
+
+def _precompute(precompute: PrecomputeView) -> Iterator[Family]:
+    every = list(precompute.numbers())
+    runs = (((name, result), count) for name, counts, _ in every for result, count in counts.items())
+    yield numbers(d.PRECOMPUTE_RUNS, runs)
+    yield numbers(d.PRECOMPUTE_AGE, (((name,), age_s) for name, _, age_s in every if age_s is not None))
 
 
 def _cache_results(routes: Iterable[tuple[str, RouteCacheView]]) -> Iterator[tuple[Values, float]]:

@@ -196,6 +196,19 @@ CACHE_ROUTE_ENTRIES: Final = Definition(
     "weir_cache_route_entries", "gauge", _ROUTE, "Responses of the route that are stored."
 )
 CACHE_ROUTE_BYTES: Final = Definition("weir_cache_route_bytes", "gauge", _ROUTE, "Bytes that they take.")
+PRECOMPUTE_RUNS: Final = Definition(
+    "weir_precompute_runs_total",
+    "counter",
+    ("route", "result"),
+    "Fetches ahead of those who ask: `good`, `failed`, `overtaken` (by a purge or a write; fetched again), or "
+    "`skipped`, because the one before went on.",
+)
+PRECOMPUTE_AGE: Final = Definition(
+    "weir_precompute_last_success_age_seconds",
+    "gauge",
+    _ROUTE,
+    "Since the last good fetch, of the route's response for which that is longest ago; absent while one never was.",
+)
 
 ENDPOINT_HEALTHY: Final = Definition(
     "weir_endpoint_healthy", "gauge", _ENDPOINT, "1 while the endpoint is used, 0 while it is skipped."
@@ -268,6 +281,7 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
         *(CACHE_REQUESTS, CACHE_STORED, CACHE_EVICTED, CACHE_COLLAPSED, CACHE_PURGES, CACHE_PURGED),
         *(CACHE_BYTES, CACHE_FILL_BYTES, CACHE_ENTRIES, CACHE_TAGS),
         *(CACHE_ROUTE_REQUESTS, CACHE_NOT_STORED, CACHE_ROUTE_EVICTED, CACHE_ROUTE_ENTRIES, CACHE_ROUTE_BYTES),
+        *(PRECOMPUTE_RUNS, PRECOMPUTE_AGE),
     ),
     "Endpoints": (
         *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_WAITING, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),

@@ -33,6 +33,8 @@ class Event(Enum):
     RELOAD_REFUSED = ("reload_refused", logging.ERROR)
     STORE_LOST = ("store_lost", logging.WARNING)
     STORE_BACK = ("store_back", logging.INFO)
+    PRECOMPUTE_FAILED = ("precompute_failed", logging.WARNING)  # the first failure after a success
+    PRECOMPUTE_BACK = ("precompute_back", logging.INFO)
     OPERATOR_CHANGE = ("operator_change", logging.INFO)  # audit.py: somebody changed something through /v1/
     OPERATOR_REFUSED = ("operator_refused", logging.WARNING)  # a request to /v1/ without a token that is known
     REQUEST_MALFORMED = ("request_malformed", logging.INFO)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 
@@ -143,3 +143,10 @@ class CacheView(Protocol):
     def entries(self) -> int: ...
     @property
     def tags(self) -> int: ...
+
+
+class PrecomputeView(Protocol):
+    """What is fetched ahead of those who ask."""
+
+    def numbers(self) -> Iterable[tuple[str, dict[str, int], float | None]]:
+        """(name, counters by result, seconds since the last success or None), once for each that is configured."""

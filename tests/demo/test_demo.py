@@ -97,7 +97,7 @@ def test_without_weir_no_promise_of_it_is_kept(tmp_path: Path) -> None:
     assert {
         "the first catalogue page is a miss",
         "the second catalogue page is a hit",
-        "the dashboard comes from the cache afterwards",
+        "the dashboard is there before anybody asks",
         "the stored dashboard is ten times faster",
         "both replicas answer reads, and only they",
         "the refusal did not reach the backend",

@@ -78,6 +78,13 @@ def test_hot_reads_are_stored(
     assert (cache.ttl_s, cache.stale_while_revalidate_s, cache.stale_if_error_s) == (ttl_s, revalidate_s, error_s)
 
 
+def test_the_sales_summary_is_computed_before_anybody_asks(loaded: Loaded) -> None:
+    assert loaded.snapshot is not None
+    (ahead,) = loaded.snapshot.precomputes
+    assert (ahead.name, ahead.numbers.every_s, ahead.numbers.timeout_s) == ("dashboard", 120.0, 10.0)
+    assert [target.url for target in ahead.targets] == ["http://127.0.0.1:8080/api/dashboard/sales-summary"]
+
+
 def test_orders_are_read_from_the_primary_and_never_stored(loaded: Loaded) -> None:
     route = route_of(loaded, "GET", "/api/orders")
     assert (route.read_primary, route.cache) == (True, None)

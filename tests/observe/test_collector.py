@@ -101,6 +101,7 @@ def full_sources(observe: Observe) -> Sources:
     )
     policy = SimpleNamespace(name="per-ip", stats=limit_stats)
     controls = {"ban": 71, "penalty": 72, "allow": 73, "override": 74, "kill": 75}
+    ahead = {"good": 91, "failed": 92, "skipped": 93}
     snapshot: Any = SimpleNamespace(version="0123456789ab", loaded_at_wall=1767225600.0, limits=[policy])
     return Sources(
         observe=observe,
@@ -110,6 +111,7 @@ def full_sources(observe: Observe) -> Sources:
         endpoints=lambda: [endpoint],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
+        precompute=SimpleNamespace(numbers=lambda: [("board", ahead, 94.0), ("new", {"failed": 95}, None)]),
     )
 
 
@@ -182,6 +184,11 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_cache_route_evicted_total", 84): {"route": "search"},
         ("weir_cache_route_entries", 85): {"route": "search"},
         ("weir_cache_route_bytes", 86): {"route": "search"},
+        ("weir_precompute_runs_total", 91): {"route": "board", "result": "good"},
+        ("weir_precompute_runs_total", 92): {"route": "board", "result": "failed"},
+        ("weir_precompute_runs_total", 93): {"route": "board", "result": "skipped"},
+        ("weir_precompute_last_success_age_seconds", 94): {"route": "board"},
+        ("weir_precompute_runs_total", 95): {"route": "new", "result": "failed"},
         ("weir_connections", 2): {},
         ("weir_connections_accepted_total", 51): {},
         ("weir_config_info", 1): {"version": "0123456789ab"},
