@@ -18,6 +18,7 @@ from proxy.admin.operator import Operator, Parts
 from proxy.admin.precompute_operator import PrecomputeOperator
 from proxy.admin.runner import AdminRunner
 from proxy.cache.cache import Cache
+from proxy.cache.disk_store import BACK, LOST
 from proxy.cache.precompute_runner import Ahead, Precomputer
 from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
@@ -80,6 +81,8 @@ class Services:
         self.snapshot: Snapshot = loaded.snapshot
         self.observe = Observe()
         self.cache = Cache(self.snapshot.cache, self._refresh)
+        if self.cache.disk is not None:
+            self.cache.disk.tell = self._disk_changed
         self.limit_store = self._limit_store()
         self.controls = Controls(wall)
         self.controls.changed = self._controls_changed
@@ -139,6 +142,7 @@ class Services:
         await self.limit_store.start()
         await self.controls_store.start()
         self.held.start(self.limit_store)
+        await self.cache.start()
         await self.jwks.start(self.snapshot.identity)
         await self._open_admin()
         await self.listeners.open([_Listener(listener) for listener in self.settings.listeners])
@@ -173,6 +177,7 @@ class Services:
         await self.registry.stop()
         await self.jwks.stop()
         self.held.stop()
+        self.cache.stop()
         await self.controls_store.aclose()
         await self.limit_store.aclose()
         self.downstream_timers.stop()
@@ -251,6 +256,8 @@ class Services:
         for name, detail in self.registry.status().items():
             parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
+        if (disk := self.cache.disk) is not None:
+            parts.append(Component("cache disk", disk.is_ready, disk.status()))
         snapshot = self.snapshot
         if snapshot.precomputes:  # one that fails is to be seen, and is no reason to look at all of Weir
             parts.append(Component("precompute", True, self.precomputer.status()))
@@ -347,6 +354,15 @@ class Services:
             self.observe.events.say(
                 Event.STORE_LOST, "The store is away; limits are counted in this process.", error=lost
             )
+
+    def _disk_changed(self, what: str, why: str | None) -> None:
+        events = self.observe.events
+        if what == LOST:
+            events.say(Event.CACHE_DISK_LOST, "The cache's disk cannot be used; large responses pass.", error=why)
+        elif what == BACK:
+            events.say(Event.CACHE_DISK_BACK, "The cache's disk is back.")
+        else:
+            events.say(Event.CACHE_FILE_LOST, "A stored file cannot be read; it is fetched anew.", error=why)
 
     def _controls_changed(self, is_generous: bool) -> None:
         if is_generous:  # a denial that is remembered may be wrong now

@@ -32,6 +32,7 @@ def cache_document(cache: Cache) -> dict[str, Any]:
         "max_entry_bytes": cache.max_entry_bytes,
         "entries": len(store),
         "tags": store.tags,
+        "disk": None if cache.disk is None else cache.disk.status(),
         "fetches": len(cache.flights),
         "counters": {name: getattr(stats, name) for name in _COUNTERS},
         "routes": [
@@ -74,6 +75,7 @@ def stored_document(cache: Cache, entry: Entry, now: float) -> dict[str, Any]:
         "tags": [clean(tag.decode("utf-8", "backslashreplace")) or "*" for tag in cache.store.tags_of(entry)],
         "size_bytes": entry.size_bytes,
         "content_bytes": len(entry.body),
+        "is_on_disk": not isinstance(entry.body, bytes),
         "hits": entry.uses,
         "is_proven": cache.store.is_proven(entry),
     }

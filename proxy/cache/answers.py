@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from proxy.cache.conditions import allows_range, fields_of_304, is_not_modified
+from proxy.cache.content import streamed
 from proxy.cache.entry import Entry
 from proxy.cache.freshness import Index
 from proxy.cache.ranges import content_range, parse_range
-from proxy.cache.replay import STREAMED_BYTES, Replay
+from proxy.cache.replay import STREAMED_BYTES
 from proxy.http.message import Field, Response
 
 _NOT_MODIFIED = b"Not Modified"
@@ -28,7 +29,8 @@ def answer(entry: Entry, method: bytes, request_index: Index, age_s: int, now_wa
 def whole(entry: Entry, age_s: int) -> Response:
     """The stored response with its Age. For HEAD too (rule 35): who writes it leaves the content out."""
     body = entry.body
-    response = Response(entry.status, entry.reason, entry.fields, body if len(body) < STREAMED_BYTES else Replay(body))
+    content = body if type(body) is bytes and len(body) < STREAMED_BYTES else streamed(body, 0, len(body))
+    response = Response(entry.status, entry.reason, entry.fields, content)
     response.block = entry.block(age_s)
     response.has_date = True
     return response
@@ -69,13 +71,15 @@ def part_head(entry: Entry, start: int, end: int, length: int, age_s: int) -> Re
 
 
 def _part(entry: Entry, request_index: Index, age_s: int) -> Response | None:
-    length = len(entry.body)
+    body = entry.body
+    length = len(body)
     found = part_of(entry, request_index, length)
     if found is None or isinstance(found, Response):
         return found
     start, end = found
     response = part_head(entry, start, end, length, age_s)
-    response.content = entry.body[start:end] if end - start < STREAMED_BYTES else Replay(entry.body, start, end)
+    is_small = isinstance(body, bytes) and end - start < STREAMED_BYTES
+    response.content = body[start:end] if isinstance(body, bytes) and is_small else streamed(body, start, end)
     return response
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.cache.answers import answer, not_modified
 from proxy.cache.conditions import is_not_modified
+from proxy.cache.content import is_gone
+from proxy.cache.disk_stream import FileStream
 from proxy.cache.entry import Entry, Receipt, draft
 from proxy.cache.flights import Failure
 from proxy.cache.reuse import CONDITIONS, Use, stands_in
@@ -38,7 +40,8 @@ def receive(exchange: Exchange, errand: Errand, response: Response) -> Response:
             return _receive_304(exchange, errand, entry, response, now, now_wall)
         if response.status >= 500:
             age_s = now - entry.born_at
-            if response.status in _ERRORS and stands_in(entry, errand.directives, age_s, has_response=True):
+            may_stand_in = response.status in _ERRORS and not is_gone(entry.body)
+            if may_stand_in and stands_in(entry, errand.directives, age_s, has_response=True):
                 return _stand_in(exchange, errand, entry, response, age_s, now_wall)
             # rules 15 and 29, RFC 9111 §4.3.3: passed on, and what is stored stays
             errand.refuse(b"error", now)
@@ -86,6 +89,21 @@ def _for_own_condition(exchange: Exchange, response: Response, now_wall: float) 
 
 
 def _receive_304(
+    exchange: Exchange, errand: Errand, entry: Entry, response: Response, now: float, now_wall: float
+) -> Response:
+    body = entry.body
+    if isinstance(body, bytes) or not body.hold():
+        return _merge_304(exchange, errand, entry, response, now, now_wall)
+    try:  # what becomes of the entry, this client still gets it
+        final = _merge_304(exchange, errand, entry, response, now, now_wall)
+        if isinstance(final.content, FileStream):
+            final.content.secure()
+        return final
+    finally:
+        body.release()
+
+
+def _merge_304(
     exchange: Exchange, errand: Errand, entry: Entry, response: Response, now: float, now_wall: float
 ) -> Response:
     """The stored response still holds: update it, and answer the client's own condition from it (§4.3.3, §4.3.4)."""

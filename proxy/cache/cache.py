@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from proxy.cache.disk_store import DiskStore
 from proxy.cache.entry import Entry
 from proxy.cache.flights import Flights
 from proxy.cache.freshness import Index
@@ -41,6 +42,7 @@ class Cache:
     __slots__ = (
         "_uncacheable",
         "announce",
+        "disk",
         "ended",
         "flights",
         "invalidations",
@@ -62,7 +64,8 @@ class Cache:
         self.announce: Callable[[Purge], Awaitable[None]] | None = None
         self.ended: Callable[[Purge], None] | None = None
         self.refresh = refresh
-        self.max_entry_bytes = settings.max_entry
+        self.max_entry_bytes = settings.max_entry  # in memory
+        self.disk = None if settings.disk is None else DiskStore(settings.disk, self.store.evict)
         self._uncacheable: OrderedDict[int, float] = OrderedDict()  # hash of the key -> monotonic
 
     def __repr__(self) -> str:
@@ -86,10 +89,27 @@ class Cache:
     def tags(self) -> int:
         return self.store.tags
 
+    @property
+    def largest_bytes(self) -> int:
+        """What more content has than this is not stored, for now."""
+        disk = self.disk
+        return self.max_entry_bytes if disk is None or not disk.is_ready else disk.max_entry_bytes
+
+    async def start(self) -> None:
+        """Take the directory of the disk tier, if there is one. Does not fail: it is tried again later."""
+        if self.disk is not None:
+            await self.disk.start()
+
+    def stop(self) -> None:
+        if self.disk is not None:
+            self.disk.stop()
+
     def apply(self, settings: CacheSettings) -> None:
         """Take over changed settings after a reload. What is stored is kept, as far as it fits."""
         self.max_entry_bytes = settings.max_entry
         self.store.resize(settings.memory)
+        if self.disk is not None and settings.disk is not None:
+            self.disk.resize(settings.disk.size, settings.disk.largest_bytes)
 
     def keep(self, entry: Entry, request_index: Index, began: int, route: str = NO_ROUTE) -> bool:
         """Store a complete response of `route`. `began` is `invalidations.now` of when its request set out."""
@@ -107,7 +127,7 @@ class Cache:
                 if other is not None and other.fresh_s > now - other.born_at:
                     return False  # the purge left nothing fresh: somebody has asked since
                 expire(entry, now)
-        if len(entry.body) > self.max_entry_bytes:
+        if isinstance(entry.body, bytes) and len(entry.body) > self.max_entry_bytes:
             return False
         if not self.store.put(entry, request_index, tags, self.stats.of(route)):
             return False

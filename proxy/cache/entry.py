@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.cache.conditions import fields_of_304
+from proxy.cache.content import Content, in_memory
 from proxy.cache.downstream import DownstreamControl
 from proxy.cache.early import lead_s
 from proxy.cache.freshness import (
@@ -82,14 +83,15 @@ class Entry:
         self.fields = fields  # as the origin said them; shared with responses: never changed in place
         self.shown = fields  # those of them that clients get
         self.control: DownstreamControl | None = None  # the Cache-Control that they get, where it is not the origin's
-        self.body = b""
+        self.body: Content = b""
         self.vary: tuple[bytes, ...] = ()  # lower-case names of the selecting fields
         self.selection: Selection = ()
         self.date_s = 0  # wall
         self.born_at = 0.0
         self._fresh_s = 0.0
         self._early_s = 0.0
-        self.calm_s = 0.0  # fresh, and not to be refreshed early, while younger than this; read by the hot path
+        # read by the hot path: while younger than this it is fresh, in memory, and not to be refreshed early
+        self.calm_s = 0.0
         self.fetch_s = 0.0  # how long the origin took
         # how much longer it may be used stale, and for whom (RFC 9111 §4.2.4); 0: not at all
         self.revalidate_s = 0.0  # at once, while it is fetched anew
@@ -119,17 +121,18 @@ class Entry:
     @fresh_s.setter
     def fresh_s(self, seconds: float) -> None:
         self._fresh_s = seconds
-        self.calm_s = seconds - self._early_s
+        self._set_calm()
 
     def refresh_early(self, eagerness: float, fetch_s: float) -> None:
         """From shortly before it goes stale, let `early.refreshes_early` say whether it is fetched anew."""
         self.fetch_s = fetch_s
         self._early_s = lead_s(fetch_s, eagerness)
-        self.calm_s = self._fresh_s - self._early_s
+        self._set_calm()
 
-    def filled(self, body: bytes) -> Entry:
+    def filled(self, body: Content) -> Entry:
         """Give the entry its content, once, before it is stored."""
         self.body = body
+        self._set_calm()
         self.measure()
         return self
 
@@ -140,7 +143,7 @@ class Entry:
         if self.shown is not self.fields:
             head += 8 * len(self.shown) + 64
         selecting = sum([len(value) + 60 for value in self.selection if value is not None])
-        self.size_bytes = _ENTRY_BYTES + len(self.key) + len(self.body) + head + selecting
+        self.size_bytes = _ENTRY_BYTES + len(self.key) + in_memory(self.body) + head + selecting
 
     def block(self, age_s: int) -> bytes:
         """The rendered head with its Age; the same object for all requests of one second (RFC 9111 §5.1)."""
@@ -170,6 +173,9 @@ class Entry:
         if age_s != self._aged_s:
             self.block(age_s)
         return self._status_text
+
+    def _set_calm(self) -> None:
+        self.calm_s = self._fresh_s - self._early_s if isinstance(self.body, bytes) else 0.0
 
 
 class Receipt:

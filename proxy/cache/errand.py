@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.cache.cache import Cache
+from proxy.cache.content import Content
 from proxy.cache.entry import Entry
-from proxy.cache.fill import NO_ROOM, Fill
+from proxy.cache.fill import DISK_FAILED, NO_ROOM, Fill
 from proxy.cache.flights import Failure, Flight
 from proxy.cache.freshness import Index
 from proxy.cache.landing import Landing
@@ -18,7 +19,9 @@ from proxy.http.directives import Directives
 from proxy.http.message import Response
 
 # these say something about the one request, or about this moment, not about the resource
-_NOT_LEARNED: Final = frozenset({b"authorization", b"error", b"not-final", b"partial", b"precondition", NO_ROOM})
+_NOT_LEARNED: Final = frozenset(
+    {b"authorization", b"error", b"not-final", b"partial", b"precondition", NO_ROOM, DISK_FAILED}
+)
 
 
 class Errand:
@@ -65,7 +68,7 @@ class Errand:
     def max_entry_bytes(self) -> int:
         """The largest content that is stored on this route."""
         own = self.policy.max_entry_bytes
-        return self.cache.max_entry_bytes if own is None else min(own, self.cache.max_entry_bytes)
+        return self.cache.largest_bytes if own is None else min(own, self.cache.largest_bytes)
 
     def abandon(self) -> None:
         """Nothing will be brought: somebody else leads."""
@@ -104,7 +107,10 @@ class Errand:
             self._keep(entry, content or b"")
             return
         delivery = _Delivery(self, entry, now)
-        fill = Fill(content, self.cache.store, self.max_entry_bytes, delivery.whole, delivery.lost)
+        cache, largest = self.cache, self.max_entry_bytes
+        in_memory = min(largest, cache.max_entry_bytes)
+        disk = cache.disk if largest > in_memory else None
+        fill = Fill(content, cache.store, in_memory, delivery.whole, delivery.lost, disk, largest)
         response.content = fill.reader()
         self.cache.flights.learn(self.policy, entry.vary)
         fill.start()
@@ -122,7 +128,7 @@ class Errand:
         else:
             self.release()  # each of those who wait would have to ask anyway
 
-    def _keep(self, entry: Entry, body: bytes) -> None:
+    def _keep(self, entry: Entry, body: Content) -> None:
         cache = self.cache
         cache.flights.learn(self.policy, entry.vary)
         if cache.keep(entry.filled(body), self.request_index, self.began, self.route):
@@ -143,7 +149,7 @@ class _Delivery:
         self._entry = entry
         self._now = now
 
-    def whole(self, body: bytes) -> None:
+    def whole(self, body: Content) -> None:
         self._errand._keep(self._entry, body)
 
     def lost(self, why: BaseException | bytes) -> None:

@@ -105,6 +105,9 @@ class MemoryStore:
 
         Uses and queue are taken over: what is refreshed is as popular as it was.
         """
+        kept = None if isinstance(entry.body, bytes) else entry.body
+        if kept is not None and not kept.hold():
+            return False
         shelf = self.shelves.get(entry.key)
         base_uses, queue = entry.uses, _NOWHERE
         if shelf is not None:
@@ -122,7 +125,11 @@ class MemoryStore:
         size_bytes = entry.size_bytes + _TAGGED_BYTES * len(tags)
         # as if all tags were new: making room may take the last other entry that has one of them
         if not self._make_room(size_bytes + sum([len(tag) + _OF_A_TAG_BYTES for tag in tags])):
+            if kept is not None:
+                kept.release()
             return False
+        if kept is not None:
+            kept.entry = entry
         ghost = _ghost(entry)
         if ghost in self._ghosts:
             del self._ghosts[ghost]
@@ -146,6 +153,15 @@ class MemoryStore:
         shelf.remove(entry)
         if not shelf:
             del self.shelves[entry.key]
+        if not isinstance(entry.body, bytes):
+            if entry.body.entry is entry:
+                entry.body.entry = None
+            entry.body.release()
+
+    def evict(self, entry: Entry) -> None:
+        """Forget one for want of room. Without effect when it is gone already."""
+        if entry.queue != _NOWHERE:
+            self._drop(entry)
 
     def remove_key(self, key: bytes) -> None:
         """Forget all variants."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.cache.disk_stream import Cursor
+from proxy.core.errors import ErrorKind, ProxyError
+
 if TYPE_CHECKING:
+    from proxy.cache.disk_store import StoredFile
     from proxy.cache.fill import Fill
     from proxy.http.message import Sink
 
@@ -12,12 +16,13 @@ if TYPE_CHECKING:
 class Reader:
     """A Source for one client of a Fill: `[start:end]` of it, or all that comes. Readers do not know of each other."""
 
-    __slots__ = ("_at", "_end", "_fill", "_is_giving", "_is_paused", "_sink", "length")
+    __slots__ = ("_at", "_cursor", "_end", "_fill", "_is_giving", "_is_paused", "_sink", "length")
 
     def __init__(self, fill: Fill, start: int, end: int | None) -> None:
         self._fill = fill
         self._at = start
         self._end = end
+        self._cursor: Cursor | None = None  # into the file that the content goes to, once it is behind
         self._sink: Sink | None = None
         self._is_paused = False
         self._is_giving = False
@@ -50,8 +55,7 @@ class Reader:
         self.give()
 
     def cancel(self) -> None:
-        self._sink = None
-        self._fill.left(self)
+        self._leave()
 
     # -- the Fill tells --
 
@@ -80,7 +84,7 @@ class Reader:
         fill = self._fill
         try:
             while self._sink is not None and not self._is_paused:
-                piece = fill.read(self._at, self._end)
+                piece = fill.read(self, self._at, self._end)
                 if not piece:
                     break
                 self._at += len(piece)
@@ -94,12 +98,28 @@ class Reader:
 
     def broke(self, error: BaseException) -> None:
         """The rest will never come."""
-        sink, self._sink = self._sink, None
+        sink = self._sink
+        self._leave()
         if sink is not None:
             sink.abort(error)
 
+    def from_file(self, file: StoredFile) -> Cursor:
+        """What it reads `file` with."""
+        if self._cursor is None:
+            self._cursor = Cursor(file, self.give, self._cannot_read)
+        return self._cursor
+
+    def _cannot_read(self, error: OSError) -> None:
+        self.broke(ProxyError(ErrorKind.INTERNAL, f"stored content cannot be read: {error.strerror or error}"))
+
     def _finish(self) -> None:
-        sink, self._sink = self._sink, None
-        self._fill.left(self)
+        sink = self._sink
+        self._leave()
         if sink is not None:
             sink.finish()
+
+    def _leave(self) -> None:
+        self._sink = None
+        if self._cursor is not None:
+            self._cursor.close()
+        self._fill.left(self)

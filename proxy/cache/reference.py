@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.cache.precompute_settings import PrecomputeSettings
-from proxy.cache.settings import CacheKeySettings, CacheRouteSettings, CacheSettings
+from proxy.cache.settings import CacheKeySettings, CacheRouteSettings, CacheSettings, DiskSettings
 from proxy.core.settings import Model
 from proxy.core.units import format_duration, format_size
 
@@ -22,6 +22,7 @@ def _sections() -> Iterator[str]:
     yield from _table("`key`", CacheKeySettings)
     yield from _table("`precompute` of a route", PrecomputeSettings)
     yield from _table("`cache` of the root file", CacheSettings)
+    yield from _table("`disk`", DiskSettings)
 
 
 def _table(title: str, model: type[Model]) -> Iterator[str]:

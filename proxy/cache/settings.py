@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
+from proxy.cache.replay import STREAMED_BYTES
 from proxy.cache.targeted import TARGETS
-from proxy.core.settings import Duration, Model, Size
-from proxy.core.units import format_duration
+from proxy.core.settings import Duration, FileName, Model, Size
+from proxy.core.units import format_duration, format_size
 from proxy.http.directives import delta_seconds, parse_directives
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SHORTEST_S = 0.01  # a lifetime below this ends before the next request of even a busy route
+_LARGEST_FILE = 1024 * 1024 * 1024
 _LEAST_REASON = 8  # characters: "yes" is no reason
 _Status = Annotated[int, Field(ge=200, le=599)]
 _TierName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -267,18 +269,47 @@ def _contradictions(said: CacheRouteSettings) -> list[str]:
     return found
 
 
+class DiskSettings(Model):
+    """Files for what is too large for memory. What is in them when Weir ends is removed when it starts again."""
+
+    path: FileName = Field(description="The directory. It is made if it is not there, and is one Weir's at a time.")
+    size: Size = Field(description="Bytes for all files, those that are being written included.")
+    max_entry: Size | None = Field(
+        None,
+        description="Responses with more content are passed on, never stored. Default: 1GiB, or half of `size` if that "
+        "is less.",
+    )
+    threads: int = Field(4, ge=1, le=32, description="How many files are read or written at the same instant.")
+
+    @property
+    def largest_bytes(self) -> int:
+        """The most content that a file may have."""
+        return min(_LARGEST_FILE, self.size // 2) if self.max_entry is None else self.max_entry
+
+
 class CacheSettings(Model):
     """How much memory stored responses may take, and what routes have in common."""
 
     memory: Size = Field(
         64 * 1024 * 1024,
         ge=64 * 1024,
-        description="Bytes for everything that is stored: keys, heads, content, and content on its way in.",
+        description="Bytes for everything that is stored: keys, heads, content, and content on its way in. Of what is "
+        "on disk, all but the content.",
     )
-    max_entry: Size = Field(8 * 1024 * 1024, description="Responses with more content are passed on, never stored.")
+    max_entry: Size = Field(
+        8 * 1024 * 1024, description="Responses with more content go to the `disk`, or are passed on, never stored."
+    )
+    disk: DiskSettings | None = Field(
+        None, description="Where responses with more content than `max_entry` are kept. Default: nowhere."
+    )
     tiers: Annotated[dict[_TierName, Duration], BeforeValidator(_without_free_keys)] = Field(
         default_factory=dict, description="Lifetimes by name, for `tier` of routes: `{hot: 60s, categories: 5m}`."
     )
+
+    @property
+    def largest_bytes(self) -> int:
+        """The most content that anything stored may have."""
+        return self.max_entry if self.disk is None else self.disk.largest_bytes
 
     @field_validator("tiers")
     @classmethod
@@ -291,4 +322,12 @@ class CacheSettings(Model):
     def _entry_fits(self) -> CacheSettings:
         if self.max_entry > self.memory:
             raise ValueError("`max_entry` is larger than `memory`")
+        if self.disk is not None:
+            if self.max_entry < STREAMED_BYTES:
+                least = format_size(STREAMED_BYTES)
+                raise ValueError(f"with `disk`, `max_entry` is at least {least}: what is smaller belongs in memory")
+            if self.disk.largest_bytes > self.disk.size:
+                raise ValueError("`max_entry` of `disk` is larger than its `size`")
+            if self.disk.largest_bytes <= self.max_entry:
+                raise ValueError("nothing would go to the `disk`: only what is above `max_entry` does; lower that one")
         return self

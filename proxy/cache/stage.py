@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.cache.answers import answer, whole
 from proxy.cache.arrival import receive
+from proxy.cache.content import is_gone
 from proxy.cache.courier import carry
+from proxy.cache.disk_stream import FileStream
 from proxy.cache.early import refreshes_early
 from proxy.cache.errand import Errand
 from proxy.cache.flights import Failure, Word
@@ -116,6 +118,8 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
     exchange.flight = errand
     for waits in range(_MAX_WAITS + 1):
         if (response := _from_store(exchange, errand)) is not None:
+            if type(response.content) is FileStream and not await _can_be_read(exchange, errand, response.content):
+                continue
             exchange.flight = None
             errand.complete()  # leadership may have come with the wait
             return response
@@ -196,7 +200,7 @@ def disowns(exchange: Exchange, response: Response) -> bool:
 def _disowned(exchange: Exchange, errand: Errand, response: Response) -> bool:
     if errand.entry is None or not exchange.conditions:
         return False
-    if belongs(errand.entry, response.get(b"etag")):
+    if belongs(errand.entry, response.get(b"etag")) and not is_gone(errand.entry.body):
         return False
     errand.cache.store.remove(errand.entry)
     errand.entry = None
@@ -309,6 +313,24 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
         errand.complete()
         raise ProxyError(ErrorKind.NOT_STORED)
     return None
+
+
+async def _can_be_read(exchange: Exchange, errand: Errand, content: FileStream) -> bool:
+    """Wait for the first of it, while the origin can still be asked instead. A HEAD reads nothing."""
+    is_there = exchange.request.method == b"HEAD"
+    try:
+        is_there = is_there or await content.prepare()
+    finally:
+        if not is_there:  # counted as what it seemed to be; it will count as what it becomes
+            stats = errand.cache.stats
+            if errand.use is Use.FRESH:
+                stats.hits -= 1
+            else:
+                stats.stale -= 1
+    if not is_there and errand.entry is not None:
+        errand.cache.store.remove(errand.entry)
+        errand.entry = None
+    return is_there
 
 
 def _is_early(entry: Entry, policy: CachePolicy, age_s: float) -> bool:

@@ -264,8 +264,9 @@ def _check_caches(parts: list[Part], root: Settings | None) -> None:
             if route.match.methods and not {"GET", "HEAD"} & set(route.match.methods):
                 message = "nothing would be stored: only GET and HEAD are answered from the cache"
                 part.document.report("WEIR0219", message, place, hint="leave `cache` out", of_key=True)
-            if root is not None and cache.max_entry is not None and cache.max_entry > root.cache.max_entry:
-                message = "`max_entry` of a route is larger than `max_entry` of the cache"
+            if root is not None and cache.max_entry is not None and cache.max_entry > root.cache.largest_bytes:
+                whose = "the cache" if root.cache.disk is None else "the cache's `disk`"
+                message = f"`max_entry` of a route is larger than `max_entry` of {whose}"
                 part.document.report("WEIR0221", message, (*place, "max_entry"), hint="raise that one too", of_key=True)
 
 

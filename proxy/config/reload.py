@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.cache.settings import DiskSettings
 from proxy.config.diagnostics import Diagnostic
 from proxy.config.load import COMMAND_LINE, Loaded, load
 from proxy.config.settings import Settings
 
 __all__ = ["Reloaded", "reload"]
 
-_NEEDS_RESTART: Final = ("listen", "admin", "store")
+_NEEDS_RESTART: Final = ("listen", "admin", "store", "cache.disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +50,11 @@ def _needs_restart(old: Settings | None, new: Settings) -> tuple[str, ...]:
         "listen": old.listeners != new.listeners,
         "admin": old.admin != new.admin,
         "store": old.store != new.store,
+        "cache.disk": _lasting(old.cache.disk) != _lasting(new.cache.disk),
     }
     return tuple(name for name in _NEEDS_RESTART if changed[name])
+
+
+def _lasting(disk: DiskSettings | None) -> tuple[str, int] | None:
+    """What of it follows no reload; its sizes do."""
+    return None if disk is None else (disk.path, disk.threads)

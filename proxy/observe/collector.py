@@ -162,6 +162,13 @@ def _cache(cache: CacheView) -> Iterator[Family]:
     yield _one(d.CACHE_FILL_BYTES, cache.fill_bytes)
     yield _one(d.CACHE_ENTRIES, cache.entries)
     yield _one(d.CACHE_TAGS, cache.tags)
+    if (disk := cache.disk) is not None:
+        yield _one(d.CACHE_DISK_UP, disk.is_ready)
+        yield _one(d.CACHE_DISK_BYTES, disk.used_bytes)
+        yield _one(d.CACHE_DISK_UNSTORED, disk.unstored_bytes)
+        yield _one(d.CACHE_DISK_FILES, len(disk))
+        yield _one(d.CACHE_DISK_EVICTED, disk.evicted)
+        yield _one(d.CACHE_DISK_ERRORS, disk.errors)
     routes = list(stats.routes.items())
     yield numbers(d.CACHE_ROUTE_REQUESTS, _cache_results(routes))
     refusals = (((name, word), n) for name, route in routes for word, n in list(route.not_stored.items()))

@@ -178,6 +178,22 @@ CACHE_FILL_BYTES: Final = Definition(
 )
 CACHE_ENTRIES: Final = Definition("weir_cache_entries", "gauge", (), "Responses that are stored.")
 CACHE_TAGS: Final = Definition("weir_cache_tags", "gauge", (), "Different tags in the index.")
+CACHE_DISK_UP: Final = Definition(
+    "weir_cache_disk_up", "gauge", (), "1 while large responses can be stored on disk, else 0."
+)
+CACHE_DISK_BYTES: Final = Definition(
+    "weir_cache_disk_bytes", "gauge", (), "Bytes of files: stored, being written, and ended but still being read."
+)
+CACHE_DISK_UNSTORED: Final = Definition(
+    "weir_cache_disk_unstored_bytes", "gauge", (), "Of these bytes, those of files that no stored response has (yet)."
+)
+CACHE_DISK_FILES: Final = Definition("weir_cache_disk_files", "gauge", (), "Files that have these bytes.")
+CACHE_DISK_EVICTED: Final = Definition(
+    "weir_cache_disk_evicted_total", "counter", (), "Responses evicted to make room on disk."
+)
+CACHE_DISK_ERRORS: Final = Definition(
+    "weir_cache_disk_errors_total", "counter", (), "Reads, writes and attempts to take the directory that failed."
+)
 CACHE_ROUTE_REQUESTS: Final = Definition(
     "weir_cache_route_requests_total",
     "counter",
@@ -280,6 +296,8 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
     "Cache": (
         *(CACHE_REQUESTS, CACHE_STORED, CACHE_EVICTED, CACHE_COLLAPSED, CACHE_PURGES, CACHE_PURGED),
         *(CACHE_BYTES, CACHE_FILL_BYTES, CACHE_ENTRIES, CACHE_TAGS),
+        *(CACHE_DISK_UP, CACHE_DISK_BYTES, CACHE_DISK_UNSTORED, CACHE_DISK_FILES),
+        *(CACHE_DISK_EVICTED, CACHE_DISK_ERRORS),
         *(CACHE_ROUTE_REQUESTS, CACHE_NOT_STORED, CACHE_ROUTE_EVICTED, CACHE_ROUTE_ENTRIES, CACHE_ROUTE_BYTES),
         *(PRECOMPUTE_RUNS, PRECOMPUTE_AGE),
     ),

@@ -35,6 +35,9 @@ class Event(Enum):
     STORE_BACK = ("store_back", logging.INFO)
     PRECOMPUTE_FAILED = ("precompute_failed", logging.WARNING)  # the first failure after a success
     PRECOMPUTE_BACK = ("precompute_back", logging.INFO)
+    CACHE_DISK_LOST = ("cache_disk_lost", logging.WARNING)
+    CACHE_DISK_BACK = ("cache_disk_back", logging.INFO)
+    CACHE_FILE_LOST = ("cache_file_lost", logging.WARNING)  # one stored response, not the disk
     OPERATOR_CHANGE = ("operator_change", logging.INFO)  # audit.py: somebody changed something through /v1/
     OPERATOR_REFUSED = ("operator_refused", logging.WARNING)  # a request to /v1/ without a token that is known
     REQUEST_MALFORMED = ("request_malformed", logging.INFO)

@@ -132,7 +132,23 @@ class CacheStatsView(Protocol):
     def routes(self) -> Mapping[str, RouteCacheView]: ...
 
 
+class DiskView(Protocol):
+    """The cache's files."""
+
+    used_bytes: int
+    evicted: int
+    errors: int
+
+    @property
+    def is_ready(self) -> bool: ...
+    @property
+    def unstored_bytes(self) -> int: ...
+    def __len__(self) -> int: ...
+
+
 class CacheView(Protocol):
+    @property
+    def disk(self) -> DiskView | None: ...
     @property
     def stats(self) -> CacheStatsView: ...
     @property

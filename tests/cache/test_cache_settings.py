@@ -66,6 +66,7 @@ def test_a_wrong_route_section_is_refused(section: dict[str, Any], says: str) ->
 
 
 def test_sizes_are_read_and_bounded() -> None:
+    assert CacheSettings().disk is None
     settings = CacheSettings.model_validate({"memory": "1MiB", "max_entry": "64KiB"}, context=FromText())
     assert (settings.memory, settings.max_entry) == (1024 * 1024, 64 * 1024)
     with pytest.raises(ValidationError, match="`max_entry` is larger than `memory`"):
@@ -95,3 +96,33 @@ def test_a_policy_is_described_for_people(policy: CachePolicy | None, words: lis
     text = describe_cache(policy)
     assert text.endswith(".")
     assert all(word in text for word in words)
+
+
+@pytest.mark.parametrize(
+    ("disk", "largest"),
+    [
+        ({"size": "10GiB"}, 1024**3),
+        ({"size": "1GiB"}, 512 * 1024**2),
+        ({"size": "1GiB", "max_entry": "1GiB"}, 1024**3),
+    ],
+)
+def test_the_largest_of_all_is_what_a_file_may_have(disk: dict[str, str], largest: int) -> None:
+    settings = CacheSettings.model_validate({"disk": {"path": "d", **disk}}, context=FromText())
+    assert settings.largest_bytes == largest
+    assert CacheSettings().largest_bytes == CacheSettings().max_entry
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"max_entry": "255KiB", "disk": {"size": "1GiB"}}, "`max_entry` is at least 256KiB"),
+        ({"disk": {"size": "16MiB"}}, "nothing would go to the `disk`"),
+        ({"disk": {"size": "1GiB", "max_entry": "2GiB"}}, "`max_entry` of `disk` is larger than its `size`"),
+        ({"disk": {"size": "1GiB", "threads": 0}}, "greater than or equal to 1"),
+        ({"disk": {}}, "Field required"),
+    ],
+)
+def test_a_disk_that_would_be_of_no_use_is_refused(said: dict[str, Any], problem: str) -> None:
+    said["disk"]["path"] = "d"
+    with pytest.raises(ValidationError, match=problem):
+        CacheSettings.model_validate(said, context=FromText())

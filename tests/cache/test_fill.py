@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -203,6 +204,34 @@ def test_a_fill_without_content_counts_too(kit: Any) -> None:
     scene.body.finish()
     assert scene.whole == [b""]
     assert scene.store.used_bytes == 0
+
+
+@pytest.mark.parametrize("how", ["whole", "broken", "put down"])
+def test_what_is_over_goes_at_once_although_its_source_still_has_it(kit: Any, how: str) -> None:
+    def fills() -> int:
+        return sum(type(thing) is Fill for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()  # nothing waits for the garbage to be looked through
+    try:
+        before = fills()
+        scene = Scene(kit, max_bytes=4)
+        scene.fill.start()
+        scene.body.feed(b"abc")
+        if how == "whole":
+            scene.reader.start(scene.client)
+            scene.body.finish()
+        elif how == "broken":
+            scene.body.abort(BROKEN)
+        else:
+            scene.reader.cancel()
+            scene.body.feed(b"defg")
+            assert scene.body.is_cancelled
+        assert fills() == before + 1
+        del scene
+        assert fills() == before
+    finally:
+        gc.enable()
 
 
 # -- several clients --

@@ -65,6 +65,7 @@ def test_what_is_not_sound_changes_nothing(current: Loaded, tmp_path: Path, chan
         ("listen: 127.0.0.1:8080", "listen: 127.0.0.1:8081", ("listen",)),
         ("admin: 127.0.0.1:9901", "admin: off", ("admin",)),
         ("store: memory", "store: redis://127.0.0.1", ("store",)),
+        ("store: memory", "store: memory\ncache: {disk: {path: d, size: 1GB}}", ("cache.disk",)),
     ],
 )
 def test_what_follows_only_a_restart_is_named(current: Loaded, old: str, new: str, sections: tuple[str, ...]) -> None:

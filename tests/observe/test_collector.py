@@ -37,6 +37,11 @@ def value(samples: dict[tuple[str, Labels], float], name: str, **labels: str) ->
     return samples[name, tuple(sorted(labels.items()))]
 
 
+class Disk(SimpleNamespace):
+    def __len__(self) -> int:
+        return 95
+
+
 def full_sources(observe: Observe) -> Sources:
     """Every part that Weir can have, with a number of its own in every place."""
     pool = SimpleNamespace(
@@ -100,6 +105,7 @@ def full_sources(observe: Observe) -> Sources:
         settled=49,
     )
     policy = SimpleNamespace(name="per-ip", stats=limit_stats)
+    disk = Disk(used_bytes=91, unstored_bytes=92, evicted=93, errors=94, is_ready=True)
     controls = {"ban": 71, "penalty": 72, "allow": 73, "override": 74, "kill": 75}
     ahead = {"good": 91, "failed": 92, "skipped": 93}
     snapshot: Any = SimpleNamespace(version="0123456789ab", loaded_at_wall=1767225600.0, limits=[policy])
@@ -107,7 +113,7 @@ def full_sources(observe: Observe) -> Sources:
         observe=observe,
         snapshot=lambda: snapshot,
         limit_store=SimpleNamespace(stats=store_stats, status=lambda: {"mode": "local", "error": "away", "keys": 29}),
-        cache=SimpleNamespace(stats=cache_stats, bytes=38, fill_bytes=89, entries=39, tags=90),
+        cache=SimpleNamespace(stats=cache_stats, bytes=38, fill_bytes=89, entries=39, tags=90, disk=disk),
         endpoints=lambda: [endpoint],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
@@ -176,6 +182,12 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_cache_entries", 39): {},
         ("weir_cache_fill_bytes", 89): {},
         ("weir_cache_tags", 90): {},
+        ("weir_cache_disk_up", 1): {},
+        ("weir_cache_disk_bytes", 91): {},
+        ("weir_cache_disk_unstored_bytes", 92): {},
+        ("weir_cache_disk_files", 95): {},
+        ("weir_cache_disk_evicted_total", 93): {},
+        ("weir_cache_disk_errors_total", 94): {},
         ("weir_cache_purges_total", 87): {},
         ("weir_cache_purged_total", 88): {},
         ("weir_cache_route_requests_total", 81): {"route": "search", "result": "hit", "reason": "-"},
