@@ -18,8 +18,8 @@ from proxy.admin.operator import Operator, Parts
 from proxy.admin.precompute_operator import PrecomputeOperator
 from proxy.admin.runner import AdminRunner
 from proxy.cache.cache import Cache
-from proxy.cache.disk_store import BACK, LOST
-from proxy.cache.precompute_runner import Ahead, Precomputer
+from proxy.cache.disk.store import BACK, LOST
+from proxy.cache.precompute.runner import Ahead, Precomputer
 from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
 from proxy.config.addresses import parse_address

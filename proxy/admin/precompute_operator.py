@@ -23,7 +23,7 @@ from proxy.core.units import format_duration
 from proxy.observe.times import rfc3339
 
 if TYPE_CHECKING:
-    from proxy.cache.precompute_runner import Ahead, Precomputer
+    from proxy.cache.precompute.runner import Ahead, Precomputer
     from proxy.observe.audit import Audit
 
 PREFIX: Final = "/v1/precompute"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.cache.answers import answer, not_modified
 from proxy.cache.conditions import is_not_modified
 from proxy.cache.content import is_gone
-from proxy.cache.disk_stream import FileStream
+from proxy.cache.disk.stream import FileStream
 from proxy.cache.entry import Entry, Receipt, draft
 from proxy.cache.flights import Failure
 from proxy.cache.reuse import CONDITIONS, Use, stands_in

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from proxy.cache.disk_store import DiskStore
+from proxy.cache.disk.store import DiskStore
 from proxy.cache.entry import Entry
 from proxy.cache.flights import Flights
 from proxy.cache.freshness import Index

@@ -23,8 +23,8 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.http.message import Sink, Source
 
 if TYPE_CHECKING:
-    from proxy.cache.disk_store import DiskStore, StoredFile
-    from proxy.cache.disk_writing import Writing
+    from proxy.cache.disk.store import DiskStore, StoredFile
+    from proxy.cache.disk.writing import Writing
 
 TOO_LARGE: Final = b"too-large"
 NO_ROOM: Final = b"no-room"

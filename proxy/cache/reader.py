@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.cache.disk_stream import Cursor
+from proxy.cache.disk.stream import Cursor
 from proxy.core.errors import ErrorKind, ProxyError
 
 if TYPE_CHECKING:
-    from proxy.cache.disk_store import StoredFile
+    from proxy.cache.disk.store import StoredFile
     from proxy.cache.fill import Fill
     from proxy.http.message import Sink
 

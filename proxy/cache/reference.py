@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.cache.precompute_settings import PrecomputeSettings
+from proxy.cache.precompute.settings import PrecomputeSettings
 from proxy.cache.settings import CacheKeySettings, CacheRouteSettings, CacheSettings, DiskSettings
 from proxy.core.settings import Model
 from proxy.core.units import format_duration, format_size

@@ -13,7 +13,7 @@ from proxy.cache.answers import answer, whole
 from proxy.cache.arrival import receive
 from proxy.cache.content import is_gone
 from proxy.cache.courier import carry
-from proxy.cache.disk_stream import FileStream
+from proxy.cache.disk.stream import FileStream
 from proxy.cache.early import refreshes_early
 from proxy.cache.errand import Errand
 from proxy.cache.flights import Failure, Word

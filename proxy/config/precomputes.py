@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from proxy.cache.precompute import Precompute, Target, numbers_of, policy_of, targets_of
-from proxy.cache.precompute_settings import PrecomputeSettings, split_origin
+from proxy.cache.precompute.settings import PrecomputeSettings, split_origin
+from proxy.cache.precompute.target import Precompute, Target, numbers_of, policy_of, targets_of
 from proxy.config.addresses import parse_address
 from proxy.config.document import Document, Path
 from proxy.config.parts import Part

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from proxy.admin.settings import OperatorSettings
-from proxy.cache.precompute_settings import PrecomputeSettings
+from proxy.cache.precompute.settings import PrecomputeSettings
 from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.clients.settings import IdentitySettings
 from proxy.config.values import Cidr, ListenText, Name, StoreUrl

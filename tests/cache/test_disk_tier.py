@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 
 from proxy.cache.cache import Cache
-from proxy.cache.disk_handle import BLOCK_BYTES
-from proxy.cache.disk_store import BACK, DAMAGED, LOST, StoredFile
-from proxy.cache.disk_stream import FileStream
+from proxy.cache.disk.handle import BLOCK_BYTES
+from proxy.cache.disk.store import BACK, DAMAGED, LOST, StoredFile
+from proxy.cache.disk.stream import FileStream
 from proxy.cache.purge import Purge
 from proxy.cache.settings import CacheSettings
 from proxy.core.errors import ErrorKind, ProxyError

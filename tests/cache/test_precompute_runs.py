@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from proxy.cache.policy import compile_cache
-from proxy.cache.precompute import Precompute, numbers_of, policy_of, targets_of
-from proxy.cache.precompute_runner import AT_ONCE, Ahead, Precomputer
-from proxy.cache.precompute_settings import PrecomputeSettings
+from proxy.cache.precompute.runner import AT_ONCE, Ahead, Precomputer
+from proxy.cache.precompute.settings import PrecomputeSettings
+from proxy.cache.precompute.target import Precompute, numbers_of, policy_of, targets_of
 from proxy.cache.purge import Purge
 from proxy.cache.settings import CacheRouteSettings
 from proxy.clients.addresses import connection_client

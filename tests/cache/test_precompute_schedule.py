@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cache.precompute_schedule import (
+from proxy.cache.precompute.schedule import (
     COOLDOWN_S,
     COOLDOWN_TIMES,
     FIRST_S,

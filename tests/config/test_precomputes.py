@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.cache.key import cache_key
 from proxy.cache.policy import CachePolicy, describe_cache
-from proxy.cache.precompute import targets_of
+from proxy.cache.precompute.target import targets_of
 from proxy.config.diagnostics import render
 from proxy.config.load import load
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import random
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.cache.precompute import Numbers, Precompute, Target
-from proxy.cache.precompute_run import Outcome, PrecomputeRun
-from proxy.cache.precompute_schedule import Schedule, Step
+from proxy.cache.precompute.run import Outcome, PrecomputeRun
+from proxy.cache.precompute.schedule import Schedule, Step
+from proxy.cache.precompute.target import Numbers, Precompute, Target
 from proxy.cache.reuse import select
 from proxy.core.clock import monotonic, wall
 from proxy.exchange import Exchange

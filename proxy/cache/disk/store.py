@@ -18,11 +18,11 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.cache.disk_folder import Folder
-from proxy.cache.disk_handle import BLOCK_BYTES, Handle
-from proxy.cache.disk_stream import FileStream
-from proxy.cache.disk_threads import PATIENCE_S, DiskThreads
-from proxy.cache.disk_writing import Writing
+from proxy.cache.disk.folder import Folder
+from proxy.cache.disk.handle import BLOCK_BYTES, Handle
+from proxy.cache.disk.stream import FileStream
+from proxy.cache.disk.threads import PATIENCE_S, DiskThreads
+from proxy.cache.disk.writing import Writing
 
 if TYPE_CHECKING:
     from proxy.cache.entry import Entry

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from proxy.cache.disk_handle import BLOCK_BYTES
+from proxy.cache.disk.handle import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from proxy.cache.disk_store import DiskStore, StoredFile
+    from proxy.cache.disk.store import DiskStore, StoredFile
 
 
 class Writing:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from proxy.cache.disk_handle import BLOCK_BYTES
+from proxy.cache.disk.handle import BLOCK_BYTES
 from proxy.core.errors import ErrorKind, ProxyError
 
 if TYPE_CHECKING:
-    from proxy.cache.disk_store import StoredFile
+    from proxy.cache.disk.store import StoredFile
     from proxy.http.message import Sink
 
 

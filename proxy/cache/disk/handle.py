@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Final
 from zlib import crc32
 
-from proxy.cache.disk_folder import write_all
+from proxy.cache.disk.folder import write_all
 
 BLOCK_BYTES: Final = 128 * 1024  # what is read, and checked, at once
 

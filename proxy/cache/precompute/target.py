@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from proxy.cache.key import origin_of
 from proxy.cache.policy import CachePolicy
-from proxy.cache.precompute_settings import PrecomputeSettings
+from proxy.cache.precompute.settings import PrecomputeSettings
 from proxy.http.message import Field, Request, field, index_fields
 from proxy.http.targets import canonical_host, canonical_path, split_target
 

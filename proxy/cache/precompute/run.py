@@ -27,7 +27,7 @@ from proxy.core.units import format_duration
 if TYPE_CHECKING:
     from proxy.cache.cache import Cache
     from proxy.cache.entry import Entry
-    from proxy.cache.precompute import Precompute, Target
+    from proxy.cache.precompute.target import Precompute, Target
     from proxy.exchange import Exchange
     from proxy.http.message import Response, Sink, Source
 

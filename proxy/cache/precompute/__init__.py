@@ -1,0 +1,1 @@
+"""Responses that are fetched on a schedule, before anybody asks."""
