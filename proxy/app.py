@@ -20,6 +20,7 @@ from proxy.admin.runner import AdminRunner
 from proxy.cache.cache import Cache
 from proxy.cache.disk.store import BACK, LOST
 from proxy.cache.precompute.runner import Ahead, Precomputer
+from proxy.cache.shared_purges import SharedPurges
 from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
 from proxy.config.addresses import parse_address
@@ -83,6 +84,7 @@ class Services:
         self.cache = Cache(self.snapshot.cache, self._refresh)
         if self.cache.disk is not None:
             self.cache.disk.tell = self._disk_changed
+        self.purges = SharedPurges(self.cache, self.settings.store, self._purges_changed)
         self.limit_store = self._limit_store()
         self.controls = Controls(wall)
         self.controls.changed = self._controls_changed
@@ -121,6 +123,7 @@ class Services:
                 connections=self.host,
                 controls=self.controls,
                 precompute=self.precomputer,
+                purges=self.purges,
             )
         )
         self.is_open = False
@@ -141,6 +144,7 @@ class Services:
         self.registry.start()
         await self.limit_store.start()
         await self.controls_store.start()
+        await self.purges.start()
         self.held.start(self.limit_store)
         await self.cache.start()
         await self.jwks.start(self.snapshot.identity)
@@ -178,6 +182,7 @@ class Services:
         await self.jwks.stop()
         self.held.stop()
         self.cache.stop()
+        await self.purges.aclose()
         await self.controls_store.aclose()
         await self.limit_store.aclose()
         self.downstream_timers.stop()
@@ -255,6 +260,8 @@ class Services:
         parts.append(Component("controls", not controls.get("error"), controls))
         for name, detail in self.registry.status().items():
             parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
+        purges = self.purges.status()
+        parts.append(Component("purges", not purges.get("error"), purges))
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
         if (disk := self.cache.disk) is not None:
             parts.append(Component("cache disk", disk.is_ready, disk.status()))
@@ -364,6 +371,16 @@ class Services:
         else:
             events.say(Event.CACHE_FILE_LOST, "A stored file cannot be read; it is fetched anew.", error=why)
 
+    def _purges_changed(self, lost: str | None) -> None:
+        if lost is None:
+            self.observe.events.say(Event.PURGES_SHARED, "Purges are shared with the other Weirs again.")
+        else:
+            self.observe.events.say(
+                Event.PURGES_NOT_SHARED,
+                "Purges and writes of other Weirs are not heard of, and those here wait to be announced.",
+                error=lost,
+            )
+
     def _controls_changed(self, is_generous: bool) -> None:
         if is_generous:  # a denial that is remembered may be wrong now
             self.limit_store.forget(None)
@@ -389,6 +406,7 @@ class Services:
                 audit=self.observe.audit,
                 tokens=lambda: self.snapshot.settings.operator.tokens,
                 targets=self._targets,
+                sharing=self.purges,
             )
         )
 

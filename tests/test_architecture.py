@@ -59,6 +59,8 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("cache/taking", 4),
     ("cache/precompute/run", 4),
     ("cache/precompute/runner", 4),
+    ("cache/purge_link", 3),
+    ("cache/shared_purges", 3),
     ("simulation/log_files", 3),
     ("simulation/cases", 3),
     ("simulation/engine", 5),

@@ -7,7 +7,8 @@
 
 A URL is written as clients ask for it: `https://shop.example/a?b=c`; the scheme is the one that they speak, also where
 another proxy speaks TLS for Weir. A hard purge forgets; a soft one leaves what is stored, stale from now on. Either is
-in force here when the answer goes out, also for responses that were asked for before it and come after it.
+in force here when the answer goes out, also for responses that were asked for before it and come after it; at the other
+Weirs of the store some milliseconds later, unless the answer says `shared: false`: then when the store is back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from aiohttp import hdrs, web
@@ -47,6 +48,13 @@ _SORTS: Final[dict[str, Callable[[Entry], float]]] = {
 }
 
 
+class Sharing(Protocol):
+    """What keeps the purges of all Weirs of a store the same."""
+
+    async def is_shared(self) -> bool:
+        """Wait, for a bounded time, until the others have been told of what was ordered here."""
+
+
 @dataclass(slots=True)
 class CacheParts:
     """What the API works with. The callables follow a reload."""
@@ -55,6 +63,7 @@ class CacheParts:
     audit: Audit
     tokens: Callable[[], Mapping[str, str]]  # name -> hash
     targets: Callable[[bytes], Iterable[bytes]]  # all forms in which some route writes this path and query in a key
+    sharing: Sharing | None = None
 
 
 class PurgeOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,7 +136,8 @@ class CacheOperator:
         for purge in purges:
             ended += await parts.cache.purge(purge)
         target = f"{purges[0].kind} {_shown(purges[0])}".rstrip()
-        done = {"purged": ended, "soft": order.soft}
+        is_shared = parts.sharing is None or await parts.sharing.is_shared()
+        done = {"purged": ended, "soft": order.soft, "shared": is_shared}
         parts.audit.note(
             wall(),
             who=who,

@@ -13,7 +13,8 @@ from proxy.cache.flights import Flights
 from proxy.cache.freshness import Index
 from proxy.cache.invalidation import Invalidations
 from proxy.cache.memory_store import MemoryStore
-from proxy.cache.purge import Fate, Purge, Purges, expire
+from proxy.cache.purge import Fate, Purge, expire
+from proxy.cache.purges import Purges
 from proxy.cache.reuse import select
 from proxy.cache.settings import CacheSettings
 from proxy.cache.stats import NO_ROUTE, CacheStats
@@ -33,10 +34,9 @@ _PURGED_AT_ONCE: Final = 1000  # responses, between two turns of the loop: about
 class Cache:
     """What the stages of the line share. `refresh` fetches in the background; the pipeline provides it.
 
-    `ended`, where somebody provides it, is told what a purge or a write ends here, whoever ordered it.
-
-    `announce`, where somebody provides it, tells the other Weirs of a purge that was ordered here; what they announce
-    goes to `apply_purge`.
+    `announce(purge, is_order)`, where somebody provides it, is told of what ended entries here: orders to purge, and
+    writes. It must not wait. What other Weirs announce goes to `apply_purge` or `purge_in_slices`. `ended` is told of
+    all of it, whoever ordered it.
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Cache:
         self.flights = Flights()
         self.invalidations = Invalidations()
         self.purges = Purges()
-        self.announce: Callable[[Purge], Awaitable[None]] | None = None
+        self.announce: Callable[[Purge, bool], None] | None = None
         self.ended: Callable[[Purge], None] | None = None
         self.refresh = refresh
         self.max_entry_bytes = settings.max_entry  # in memory
@@ -135,51 +135,66 @@ class Cache:
         self._uncacheable.pop(hash(entry.key), None)
         return True
 
+    def has_spared(self, entry: Entry, began: int) -> bool:
+        """Neither a write nor a purge has been about it since `invalidations.now` was `began`."""
+        if began == self.invalidations.now:
+            return True
+        if not self.invalidations.spares(entry.key, began):
+            return False
+        return self.purges.fate(entry.key, tags_of(entry.fields), began) is Fate.KEEP
+
     def invalidate(self, key: Key) -> None:
-        """Nothing that was asked for before now may be used for `key` again."""
-        self.invalidations.add(key)
+        """After a write: nothing that was asked for before now may be used for `key` again. Elsewhere soon."""
         purge = Purge("url", key)
+        self.invalidations.add(key)
         for entry in self.store.covered_by(purge):
             self.store.remove(entry)
         self.flights.forget_key(key)
         if self.ended is not None:
             self.ended(purge)
+        if self.announce is not None:
+            self.announce(purge, False)
 
     def invalidate_groups(self, origin: Key, groups: Sequence[Key]) -> None:
         """The same for everything of one origin with one of these `Cache-Groups` (RFC 9875 §3)."""
         for group in groups:
-            self.apply_purge(Purge("tag", group, origin=origin))
+            purge = Purge("tag", group, origin=origin)
+            self.apply_purge(purge)
+            if self.announce is not None:
+                self.announce(purge, False)
 
     async def purge(self, purge: Purge) -> int:
-        """Apply a purge that was ordered here, and tell the other Weirs. Gives the number of responses it ended.
+        """Apply a purge that was ordered here, and announce it. Gives the number of responses that it ended here.
 
         It is in force here when this returns; a large one leaves the loop to others now and then.
         """
+        self.stats.purges += 1
+        if self.announce is not None:
+            self.announce(purge, True)
         ended = 0
-        for found in self._purge(purge):
+        for found in self.purge_in_slices(purge):
             ended += found
             await asyncio.sleep(0)
-        if self.announce is not None:
-            await self.announce(purge)
         return ended
 
     def apply_purge(self, purge: Purge) -> int:
         """Apply a purge, whoever ordered it, at once. Nothing that was asked for before is fresh after this."""
-        return sum(self._purge(purge))
+        return sum(self.purge_in_slices(purge))
 
-    def _purge(self, purge: Purge) -> Iterator[int]:
-        self.stats.purges += 1
+    def purge_in_slices(self, purge: Purge) -> Iterator[int]:
+        """The same with pauses, in which others may have the loop. Gives how many responses ended before each.
+
+        From the first slice on nothing that was asked for before is stored as fresh.
+        """
         if purge.kind == "url" and not purge.is_soft:
             self.invalidations.add(purge.value)
+            self.flights.forget_key(purge.value)  # its variants have other keys from now on (key.py)
         else:
             self.invalidations.now += 1
             self.purges.add(purge, self.invalidations.now)
-        if purge.kind == "url":
-            self.flights.forget_key(purge.value)
-        else:
             # whatever is under way was asked before, and nobody knows its tags yet: those who come now ask anew, and
             # those who wait still get it
-            self.flights = Flights()
+            self.flights.forget_covered(purge)
         if self.ended is not None:
             self.ended(purge)
         entries = self.store.covered_by(purge)
@@ -191,11 +206,10 @@ class Cache:
                     continue  # gone meanwhile
                 ended += 1
                 if purge.is_soft:
-                    expire(entry, now)
+                    expire(entry, now, must_validate=purge.must_validate)
                 else:
                     self.store.remove(entry)
-                if entry.key != purge.value:
-                    self.flights.forget_key(entry.key)
+                self.flights.forget_key(entry.key)
             self.stats.purged += ended
             yield ended
 

@@ -133,7 +133,7 @@ class Errand:
         cache.flights.learn(self.policy, entry.vary)
         if cache.keep(entry.filled(body), self.request_index, self.began, self.route):
             self.complete()
-        elif self.began == cache.invalidations.now:
+        elif cache.has_spared(entry, self.began):
             self.release()  # no room: who waits would find nothing, and wait again
         else:
             self.complete()  # a write or a purge came between: one of those who wait asks anew

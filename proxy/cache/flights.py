@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, unique
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.cache.freshness import Index
 from proxy.cache.landing import Landing
 from proxy.cache.policy import CachePolicy
 from proxy.cache.selecting import Selection, selection
+
+if TYPE_CHECKING:
+    from proxy.cache.purge import Purge
 
 MAX_FLIGHTS: Final = 32  # at a time under one key: as many as there may be variants
 _MAX_GUESSES: Final = 1024
@@ -172,6 +175,11 @@ class Flights:
     def forget_key(self, key: bytes) -> None:
         """What is under way was asked before a write: nobody who comes after it may wait for that."""
         self._flying.pop(key, None)
+
+    def forget_covered(self, purge: Purge) -> None:
+        """The same for all that `purge` may be about, whatever their tags will be. As many steps as there are keys."""
+        for key in [key for key in self._flying if purge.may_cover(key)]:
+            del self._flying[key]
 
 
 def _tell(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -6,10 +6,9 @@ when the origin fails, as far as that was allowed before.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, unique
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from proxy.cache.key import uri_of
 from proxy.cache.tags import UNKNOWN, Tags
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from proxy.cache.entry import Entry
 
 Kind = Literal["all", "prefix", "tag", "url"]
-_MAX_REMEMBERED: Final = 1024
-_MAX_REMEMBERED_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +26,16 @@ class Purge:
     A URI stands for all its variants: by Vary, and by what a route adds to its keys.
 
     `origin` keeps a tag to one origin, such as `http://example.com` (RFC 9875 §2: groups never reach across).
+
+    `must_validate` is for a soft one: nothing of what it covers is used before the origin has confirmed it, unless the
+    origin fails.
     """
 
     kind: Kind
     value: bytes = b""
     is_soft: bool = False
     origin: bytes = b""
+    must_validate: bool = False
 
     def covers(self, key: bytes, tags: Tags) -> bool:
         """A response stored under `key` with these tags is one of them."""
@@ -45,6 +46,12 @@ class Purge:
         if self.kind == "tag":
             return (self.value in tags or UNKNOWN in tags) and self.reaches(key)
         return True
+
+    def may_cover(self, key: bytes) -> bool:
+        """The same where nobody knows the tags yet."""
+        if self.kind == "tag":
+            return self.reaches(key)
+        return self.covers(key, ())
 
     def reaches(self, key: bytes) -> bool:
         """`key` is of the one origin that is meant, if it is one."""
@@ -60,48 +67,13 @@ class Fate(Enum):
     DROP = "drop"  # not stored
 
 
-class Purges:
-    """The purges of late, in their order, so that a response which was on its way then is not taken for a new one.
+def expire(entry: Entry, now: float, *, must_validate: bool = False) -> None:
+    """Make `entry` stale from now on, and no staler: the time for which it may be used stale begins here.
 
-    Bounded in number and in bytes: what was asked for before everything that is remembered counts as purged.
+    With `must_validate` it is not used stale while it is fetched anew.
     """
-
-    __slots__ = ("_bytes", "_floor", "_numbers")
-
-    def __init__(self) -> None:
-        self._numbers: OrderedDict[Purge, int] = OrderedDict()  # oldest first
-        self._floor = 0
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def add(self, purge: Purge, number: int) -> None:
-        """`number` is larger than that of every purge before."""
-        if self._numbers.pop(purge, None) is None:
-            self._bytes += len(purge.value)
-        self._numbers[purge] = number
-        while len(self._numbers) > _MAX_REMEMBERED or self._bytes > _MAX_REMEMBERED_BYTES:
-            oldest, self._floor = self._numbers.popitem(last=False)
-            self._bytes -= len(oldest.value)
-
-    def fate(self, key: bytes, tags: Tags, began: int) -> Fate:
-        """What becomes of a response whose request set out when `began` was the number of the latest purge."""
-        if began < self._floor:
-            return Fate.DROP
-        found = Fate.KEEP
-        for purge, number in reversed(self._numbers.items()):
-            if number <= began:
-                break
-            if purge.covers(key, tags):
-                if not purge.is_soft:
-                    return Fate.DROP
-                found = Fate.EXPIRE
-        return found
-
-
-def expire(entry: Entry, now: float) -> None:
-    """Make `entry` stale from now on, and no staler: the time for which it may be used stale begins here."""
+    if must_validate:
+        entry.revalidate_s = 0.0
     age_s = now - entry.born_at
     if entry.fresh_s > age_s:
         entry.fresh_s = max(0.0, age_s)

@@ -138,6 +138,8 @@ def _print_purged(document: Any) -> None:
     count = document["purged"]
     what = f"{count} stored response{'' if count == 1 else 's'}"
     print(f"{document['target']}: {what} {'made stale' if document['soft'] else 'gone'}")
+    if not document["shared"]:
+        print("The store is away: the other Weirs will hear of it when it is back.", file=sys.stderr)
 
 
 def _run(

@@ -27,6 +27,7 @@ from proxy.observe.views import (
     LimitStoreView,
     LimitView,
     PrecomputeView,
+    PurgesView,
     RouteCacheView,
 )
 
@@ -54,6 +55,7 @@ class Sources:
     connections: ConnectionsView | None = None
     controls: ControlsView | None = None
     precompute: PrecomputeView | None = None
+    purges: PurgesView | None = None
 
 
 class Collector:
@@ -81,6 +83,8 @@ class Collector:
             yield from _cache(sources.cache)
         if sources.precompute is not None:
             yield from _precompute(sources.precompute)
+        if sources.purges is not None:
+            yield from _purges(sources.purges)
         yield from _endpoints(list(sources.endpoints()))
         yield from _weir(observe, snapshot)
         yield from _process(self._process)
@@ -183,6 +187,17 @@ def _precompute(precompute: PrecomputeView) -> Iterator[Family]:
     runs = (((name, result), count) for name, counts, _ in every for result, count in counts.items())
     yield numbers(d.PRECOMPUTE_RUNS, runs)
     yield numbers(d.PRECOMPUTE_AGE, (((name,), age_s) for name, _, age_s in every if age_s is not None))
+
+
+def _purges(purges: PurgesView) -> Iterator[Family]:
+    stats = purges.stats
+    yield _one(d.PURGES_ANNOUNCED, stats.announced)
+    yield _one(d.PURGE_RECORDS, stats.records)
+    yield _one(d.PURGES_RECEIVED, stats.received)
+    yield summaries(d.PURGE_LAG, [((), stats.lags, stats.lag_s)])
+    yield _one(d.PURGE_GAPS, stats.gaps)
+    yield _one(d.PURGES_PENDING, purges.pending)
+    yield _one(d.PURGES_CURRENT, purges.is_current)
 
 
 def _cache_results(routes: Iterable[tuple[str, RouteCacheView]]) -> Iterator[tuple[Values, float]]:

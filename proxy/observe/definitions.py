@@ -170,6 +170,36 @@ CACHE_PURGES: Final = Definition("weir_cache_purges_total", "counter", (), "Purg
 CACHE_PURGED: Final = Definition(
     "weir_cache_purged_total", "counter", (), "Stored responses that a purge ended, or made stale."
 )
+PURGES_ANNOUNCED: Final = Definition(
+    "weir_cache_purges_announced_total",
+    "counter",
+    (),
+    "Purges, and URLs and groups that a write ended, of which this Weir has told the others.",
+)
+PURGE_RECORDS: Final = Definition(
+    "weir_cache_purge_records_total", "counter", (), "Messages in which it did; several purges go in one."
+)
+PURGES_RECEIVED: Final = Definition(
+    "weir_cache_purges_received_total", "counter", (), "The same of other Weirs, carried out here."
+)
+PURGE_LAG: Final = Definition(
+    "weir_cache_purge_lag_seconds",
+    "summary",
+    (),
+    "From a purge or a write here until it came back through the store, which is when the others have it.",
+)
+PURGE_GAPS: Final = Definition(
+    "weir_cache_purge_gaps_total",
+    "counter",
+    (),
+    "Times that purges of others may have been missed, and everything stored had to be validated.",
+)
+PURGES_PENDING: Final = Definition(
+    "weir_cache_purges_pending", "gauge", (), "Purges and writes here that the others have not been told of yet."
+)
+PURGES_CURRENT: Final = Definition(
+    "weir_cache_purges_current", "gauge", (), "1 while all purges of a second ago are in force here, else 0."
+)
 CACHE_BYTES: Final = Definition(
     "weir_cache_bytes", "gauge", (), "Bytes that stored responses and content on its way in take: all that is counted."
 )
@@ -300,6 +330,7 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
         *(CACHE_DISK_EVICTED, CACHE_DISK_ERRORS),
         *(CACHE_ROUTE_REQUESTS, CACHE_NOT_STORED, CACHE_ROUTE_EVICTED, CACHE_ROUTE_ENTRIES, CACHE_ROUTE_BYTES),
         *(PRECOMPUTE_RUNS, PRECOMPUTE_AGE),
+        *(PURGES_ANNOUNCED, PURGE_RECORDS, PURGES_RECEIVED, PURGE_LAG, PURGE_GAPS, PURGES_PENDING, PURGES_CURRENT),
     ),
     "Endpoints": (
         *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_WAITING, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),

@@ -38,6 +38,8 @@ class Event(Enum):
     CACHE_DISK_LOST = ("cache_disk_lost", logging.WARNING)
     CACHE_DISK_BACK = ("cache_disk_back", logging.INFO)
     CACHE_FILE_LOST = ("cache_file_lost", logging.WARNING)  # one stored response, not the disk
+    PURGES_NOT_SHARED = ("purges_not_shared", logging.WARNING)
+    PURGES_SHARED = ("purges_shared", logging.INFO)
     OPERATOR_CHANGE = ("operator_change", logging.INFO)  # audit.py: somebody changed something through /v1/
     OPERATOR_REFUSED = ("operator_refused", logging.WARNING)  # a request to /v1/ without a token that is known
     REQUEST_MALFORMED = ("request_malformed", logging.INFO)

@@ -166,3 +166,23 @@ class PrecomputeView(Protocol):
 
     def numbers(self) -> Iterable[tuple[str, dict[str, int], float | None]]:
         """(name, counters by result, seconds since the last success or None), once for each that is configured."""
+
+
+class PurgeStatsView(Protocol):
+    """Counters of the purges that Weirs share."""
+
+    announced: int
+    records: int
+    received: int
+    lags: int
+    lag_s: float
+    gaps: int
+
+
+class PurgesView(Protocol):
+    @property
+    def stats(self) -> PurgeStatsView: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def is_current(self) -> bool: ...

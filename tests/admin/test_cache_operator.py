@@ -243,6 +243,7 @@ async def test_the_verb_shows_and_purges(weir: Weir) -> None:
         "target": "all",
         "purged": 1,
         "soft": True,
+        "shared": True,
     }
 
 

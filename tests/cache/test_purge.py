@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cache.purge import Fate, Purge, Purges, expire
+from proxy.cache.purge import Purge, expire
 from proxy.cache.tags import UNKNOWN, Tags
 from proxy.core.errors import ErrorKind, ProxyError
 
@@ -35,31 +35,6 @@ TAGGED = {"Cache-Control": "max-age=60", "Surrogate-Key": "news front", "ETag": 
 )
 def test_what_a_purge_is_about(purge: Purge, key: bytes, tags: Tags, is_covered: bool) -> None:
     assert purge.covers(key, tags) is is_covered
-
-
-def test_the_fate_of_a_response_is_that_of_the_hardest_purge_since_it_was_asked_for() -> None:
-    purges = Purges()
-    purges.add(Purge("tag", b"t", is_soft=True), 1)
-    purges.add(Purge("url", b"http://a/x"), 2)
-    purges.add(Purge("all", is_soft=True), 3)
-    assert purges.fate(b"http://a/x", (b"t",), 3) is Fate.KEEP
-    assert purges.fate(b"http://a/x", (b"t",), 2) is Fate.EXPIRE
-    assert purges.fate(b"http://a/x", (), 1) is Fate.DROP
-    assert purges.fate(b"http://a/y", (b"t",), 0) is Fate.EXPIRE
-    purges.add(Purge("url", b"http://a/x"), 4)
-    assert purges.fate(b"http://a/x", (), 3) is Fate.DROP, "the same purge again"
-    assert len(purges) == 3
-
-
-@pytest.mark.parametrize("size", [4, 8000], ids=["many", "large"])
-def test_what_was_asked_for_before_all_that_is_remembered_counts_as_purged(size: int) -> None:
-    purges = Purges()
-    for number in range(1, 3001):
-        purges.add(Purge("url", b"%d" % number + b"x" * size), number)
-    assert purges.fate(b"http://a/", (), 0) is Fate.DROP
-    assert purges.fate(b"http://a/", (), 2990) is Fate.KEEP
-    assert len(purges) <= 1024
-    assert purges._bytes <= 256 * 1024
 
 
 def test_expiring_takes_freshness_and_nothing_else(kit: Any) -> None:
@@ -215,6 +190,84 @@ async def test_a_purge_of_something_else_does_not_keep_a_response_out(line: Any,
     assert (await line.ask("/a")).cache.startswith("hit")
 
 
+@pytest.mark.parametrize(
+    ("purge", "joins"),
+    [
+        pytest.param(Purge("prefix", ORIGIN + b"/b"), True, id="another prefix"),
+        pytest.param(Purge("prefix", ORIGIN + b"/a"), False, id="its prefix"),
+        pytest.param(Purge("url", ORIGIN + b"/b", is_soft=True), True, id="another url"),
+        pytest.param(Purge("tag", b"t", origin=b"http://other"), True, id="a group of another origin"),
+        pytest.param(Purge("tag", b"t"), False, id="a tag that it may have"),
+        pytest.param(Purge("all", is_soft=True), False, id="all"),
+    ],
+)
+async def test_who_comes_after_a_purge_joins_only_a_fetch_that_it_cannot_be_about(
+    line: Any, kit: Any, purge: Purge, joins: bool
+) -> None:
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    line.origin.answers(lambda exchange: answer, kit.reply(fields=TAGGED, content=b"new"))
+    first = asyncio.ensure_future(line.ask("/a"))
+    await until_asked(line)
+    await line.cache.purge(purge)
+    second = asyncio.ensure_future(line.ask("/a"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(line.cache.flights) == (1 if joins else 0)
+    answer.set_result(kit.reply(fields=TAGGED, content=b"old"))
+    assert [(await first).content, (await second).content] == [b"old", b"old" if joins else b"new"]
+    assert len(line.origin.asked) == (1 if joins else 2)
+
+
+async def test_a_soft_purge_of_a_url_is_about_the_fetches_of_its_variants_too(
+    new_line: Callable[..., Any], kit: Any
+) -> None:
+    line = new_line({"key": {"fields": ["X-Shop"]}})
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    line.origin.answers(lambda exchange: answer, kit.reply(fields=TAGGED, content=b"new"))
+    first = asyncio.ensure_future(line.ask("/a", {"X-Shop": "1"}))
+    await until_asked(line)
+    await line.cache.purge(Purge("url", ORIGIN + b"/a", is_soft=True))
+    assert (await line.ask("/a", {"X-Shop": "1"})).content == b"new"
+    answer.set_result(kit.reply(fields=TAGGED, content=b"old"))
+    await first
+    assert (await line.ask("/a", {"X-Shop": "1"})).content == b"new"
+
+
+async def test_what_must_be_validated_is_not_used_while_it_is_fetched_anew(line: Any, kit: Any) -> None:
+    await fill(line, kit, "/a", fields=TAGGED | {"Cache-Control": "max-age=60, stale-while-revalidate=30"})
+    line.passes(1)
+    await line.cache.purge(Purge("all", is_soft=True, must_validate=True))
+    line.origin.answers(ProxyError(ErrorKind.CONNECT_REFUSED), kit.reply(304, {"ETag": '"1"'}))
+    assert (await line.ask("/a")).content == b"/a", "unless the origin fails"
+    confirmed = await line.ask("/a")
+    assert (confirmed.content, line.origin.conditions()) == (b"/a", {"If-None-Match": '"1"'})
+    assert len(line.origin.asked) == 3
+    line.passes(65)
+    line.origin.answers(kit.reply(304, {"ETag": '"1"'}))
+    assert (await line.ask("/a")).content == b"/a"
+    assert line.entries()[0].revalidate_s == 30.0, "what it allows is allowed again"
+
+
+@pytest.mark.parametrize(("written", "at_once"), [("/b", 4), ("/a", 1)], ids=["a write elsewhere", "a write to it"])
+async def test_who_waits_for_what_has_no_room_asks_at_once_whatever_else_is_written(
+    new_line: Callable[..., Any], kit: Any, written: str, at_once: int
+) -> None:
+    line = new_line(memory=65536, max_entry=65536)
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    later: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    line.origin.answers(lambda exchange: answer)
+    clients = [asyncio.ensure_future(line.ask("/a")) for _ in range(5)]
+    await until_asked(line)
+    line.origin.default = lambda exchange: later
+    line.cache.invalidations.add(ORIGIN + written.encode())  # as a write does, which others may not hear of yet
+    answer.set_result(kit.reply(fields=TAGGED, content=b"x" * 65536))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(line.origin.asked) == 1 + at_once
+    later.set_result(kit.reply(fields={"Cache-Control": "no-store"}))
+    await asyncio.gather(*clients)
+
+
 async def test_a_group_reaches_no_other_origin(line: Any, kit: Any) -> None:
     for host in ("example.com", "example.com:8080"):
         line.origin.answers(kit.reply(fields={"Cache-Control": "max-age=60", "Cache-Groups": '"g"'}))
@@ -224,18 +277,21 @@ async def test_a_group_reaches_no_other_origin(line: Any, kit: Any) -> None:
 
 
 async def test_a_purge_is_announced_when_it_is_ordered_here_and_not_when_it_is_heard_of(line: Any, kit: Any) -> None:
-    told: list[Purge] = []
-
-    async def announce(purge: Purge) -> None:
-        told.append(purge)
-
-    line.cache.announce = announce
+    told: list[tuple[Purge, bool]] = []
+    line.cache.announce = lambda purge, is_order: told.append((purge, is_order))
     await fill(line, kit, "/a")
     purge = Purge("tag", b"news")
     assert line.cache.apply_purge(purge) == 1
     assert told == []
     assert await line.cache.purge(purge) == 0
-    assert told == [purge]
+    assert told == [(purge, True)]
+    line.cache.invalidate(ORIGIN + b"/a")
+    line.cache.invalidate_groups(ORIGIN, [b"g", b"h"])
+    assert told[1:] == [
+        (Purge("url", ORIGIN + b"/a"), False),
+        (Purge("tag", b"g", origin=ORIGIN), False),
+        (Purge("tag", b"h", origin=ORIGIN), False),
+    ]
 
 
 async def test_a_large_purge_lets_others_have_the_loop(line: Any, kit: Any) -> None:

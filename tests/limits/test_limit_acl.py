@@ -7,6 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from proxy.cache.cache import Cache
+from proxy.cache.purge import Purge
+from proxy.cache.settings import CacheSettings
+from proxy.cache.shared_purges import SharedPurges
 from proxy.core.clock import monotonic, wall
 from proxy.limits.controls import Ban, Controls
 from proxy.limits.policy import compile_limit
@@ -25,6 +29,12 @@ LIMITS: list[dict[str, Any]] = [
 
 async def _answer(of: Any) -> Any:
     return await of if asyncio.isfuture(of) or asyncio.iscoroutine(of) else of
+
+
+async def eventually(holds: Any) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
 
 
 async def test_the_documented_rule_suffices_for_limits_and_controls(server: Any) -> None:
@@ -61,6 +71,14 @@ async def test_the_documented_rule_suffices_for_limits_and_controls(server: Any)
         controls.decide(Ban(limit="a", key=key, since_wall=now, until_wall=now + 60, reason="why", who="alice"))
     assert await sharing.is_shared()
     assert sharing.status()["error"] is None
+    purges = SharedPurges(Cache(CacheSettings()), url, lost.append)
+    await purges.start()
+    await purges._cache.purge(Purge("all"))
+    assert await purges.is_shared()
+    await eventually(lambda: purges.stats.lags == 1)
+    assert purges._reader is not None
+    assert await purges._reader.has(purges._position or b"")
+    await purges.aclose()
     assert (lost, store.status()["error"]) == ([], None)
     await sharing.aclose()
     await store.aclose()

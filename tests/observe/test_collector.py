@@ -93,6 +93,7 @@ def full_sources(observe: Observe) -> Sources:
         purged=88,
         routes={"search": cached},
     )
+    purge_stats = SimpleNamespace(announced=91, records=92, received=93, lags=94, lag_s=9.5, gaps=96)
     limit_stats = SimpleNamespace(
         allowed=41,
         denied=42,
@@ -118,6 +119,7 @@ def full_sources(observe: Observe) -> Sources:
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
         precompute=SimpleNamespace(numbers=lambda: [("board", ahead, 94.0), ("new", {"failed": 95}, None)]),
+        purges=SimpleNamespace(stats=purge_stats, pending=97, is_current=True),
     )
 
 
@@ -146,6 +148,14 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_limit_keys_evicted_total", 27): {},
         ("weir_limit_keys_shared_total", 28): {},
         ("weir_limit_keys", 29): {},
+        ("weir_cache_purges_announced_total", 91): {},
+        ("weir_cache_purge_records_total", 92): {},
+        ("weir_cache_purges_received_total", 93): {},
+        ("weir_cache_purge_lag_seconds_count", 94): {},
+        ("weir_cache_purge_lag_seconds_sum", 9.5): {},
+        ("weir_cache_purge_gaps_total", 96): {},
+        ("weir_cache_purges_pending", 97): {},
+        ("weir_cache_purges_current", 1): {},
         ("weir_limit_store_degraded", 1): {},
         ("weir_limit_decisions_total", 41): {"policy": "per-ip", "decision": "allowed"},
         ("weir_limit_decisions_total", 42): {"policy": "per-ip", "decision": "denied"},
