@@ -20,6 +20,7 @@ from proxy.admin.runner import AdminRunner
 from proxy.cache.cache import Cache
 from proxy.cache.disk.store import BACK, LOST
 from proxy.cache.precompute.runner import Ahead, Precomputer
+from proxy.cache.shared.tier import SharedTier
 from proxy.cache.shared_purges import SharedPurges
 from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
@@ -84,7 +85,8 @@ class Services:
         self.cache = Cache(self.snapshot.cache, self._refresh)
         if self.cache.disk is not None:
             self.cache.disk.tell = self._disk_changed
-        self.purges = SharedPurges(self.cache, self.settings.store, self._purges_changed)
+        self.purges = SharedPurges(self.cache, self._purges_url(), self._purges_changed)
+        self.cache.shared = self._shared_tier()
         self.limit_store = self._limit_store()
         self.controls = Controls(wall)
         self.controls.changed = self._controls_changed
@@ -147,6 +149,8 @@ class Services:
         await self.purges.start()
         self.held.start(self.limit_store)
         await self.cache.start()
+        if self.cache.shared is not None:
+            await self.cache.shared.start()
         await self.jwks.start(self.snapshot.identity)
         await self._open_admin()
         await self.listeners.open([_Listener(listener) for listener in self.settings.listeners])
@@ -183,6 +187,8 @@ class Services:
         self.held.stop()
         self.cache.stop()
         await self.purges.aclose()
+        if self.cache.shared is not None:
+            await self.cache.shared.aclose()
         await self.controls_store.aclose()
         await self.limit_store.aclose()
         self.downstream_timers.stop()
@@ -265,6 +271,9 @@ class Services:
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
         if (disk := self.cache.disk) is not None:
             parts.append(Component("cache disk", disk.is_ready, disk.status()))
+        if self.cache.shared is not None:
+            shared = self.cache.shared.status()
+            parts.append(Component("shared cache", not shared["error"], shared))
         snapshot = self.snapshot
         if snapshot.precomputes:  # one that fails is to be seen, and is no reason to look at all of Weir
             parts.append(Component("precompute", True, self.precomputer.status()))
@@ -353,6 +362,27 @@ class Services:
         if url == "memory":
             return MemoryStore(self.snapshot.limiter.max_keys)
         return RedisStore(url, self.snapshot.limiter, self._store_changed)
+
+    def _shared_tier(self) -> SharedTier | None:
+        settings = self.settings.cache.shared
+        if settings is None:
+            return None
+        return SharedTier(settings, settings.url or self.settings.store, self.purges, self._shared_changed)
+
+    def _purges_url(self) -> str:
+        """Whoever shares responses has to share what ends them, also where limits are each Weir's own."""
+        shared = self.settings.cache.shared
+        if self.settings.store == "memory" and shared is not None and shared.url is not None:
+            return shared.url
+        return self.settings.store
+
+    def _shared_changed(self, lost: str | None) -> None:
+        if lost is None:
+            self.observe.events.say(Event.SHARED_CACHE_BACK, "The shared cache is back.")
+        else:
+            self.observe.events.say(
+                Event.SHARED_CACHE_LOST, "The shared cache is away; responses stay in this process.", error=lost
+            )
 
     def _store_changed(self, lost: str | None) -> None:
         if lost is None:

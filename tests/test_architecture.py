@@ -13,6 +13,7 @@ FEATURES = ("clients", "routing", "limits", "cache", "upstreams")
 
 # what a file's floor is, first match wins; imports go down or stay on the floor
 PURE_SHARED = frozenset({"deny_cache", "group", "last_seen", "leases", "orders", "parts", "share", "slices", "slots"})
+PURE_TIER = frozenset({"form", "names", "orders", "scripts", "stats"})
 FLOORS: tuple[tuple[str, int], ...] = (
     ("__init__", 0),
     ("core/", 0),
@@ -43,6 +44,8 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("store/", 3),
     *[(f"limits/shared/{name}", 1) for name in sorted(PURE_SHARED)],
     ("limits/shared/", 3),
+    *[(f"cache/shared/{name}", 1) for name in sorted(PURE_TIER)],
+    ("cache/shared/", 3),
     ("limits/held", 3),
     ("limits/turns", 3),
     ("clients/jwks", 3),

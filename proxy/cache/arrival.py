@@ -116,7 +116,7 @@ def _merge_304(
         return answer(entry, request.method, request.index, int(now - entry.born_at), now_wall)
     fresher = _updated(errand, entry, response, Receipt(errand.request_index, now, now_wall, exchange.upstream_s))
     if isinstance(fresher, Entry):
-        errand.cache.keep(fresher, errand.request_index, errand.began)
+        errand.keep(fresher)
         errand.complete()
     else:  # the update forbids to keep it
         errand.cache.store.remove(entry)
@@ -161,7 +161,7 @@ def _receive_head(exchange: Exchange, errand: Errand, response: Response, now: f
         return response
     fresher = _updated(errand, entry, response, Receipt(errand.request_index, now, now_wall, exchange.upstream_s))
     if isinstance(fresher, Entry):
-        errand.cache.keep(fresher, errand.request_index, errand.began)
+        errand.keep(fresher)
     return response
 
 

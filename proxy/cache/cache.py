@@ -22,6 +22,7 @@ from proxy.cache.tags import tags_of
 from proxy.core.clock import monotonic
 
 if TYPE_CHECKING:
+    from proxy.cache.shared.tier import SharedTier
     from proxy.exchange import Exchange
     from proxy.http.message import Response
 
@@ -49,6 +50,7 @@ class Cache:
         "max_entry_bytes",
         "purges",
         "refresh",
+        "shared",
         "stats",
         "store",
     )
@@ -66,6 +68,7 @@ class Cache:
         self.refresh = refresh
         self.max_entry_bytes = settings.max_entry  # in memory
         self.disk = None if settings.disk is None else DiskStore(settings.disk, self.store.evict)
+        self.shared: SharedTier | None = None  # what all Weirs of one store have together
         self._uncacheable: OrderedDict[int, float] = OrderedDict()  # hash of the key -> monotonic
 
     def __repr__(self) -> str:
@@ -110,6 +113,8 @@ class Cache:
         self.store.resize(settings.memory)
         if self.disk is not None and settings.disk is not None:
             self.disk.resize(settings.disk.size, settings.disk.largest_bytes)
+        if self.shared is not None and settings.shared is not None:
+            self.shared.apply(settings.shared)
 
     def keep(self, entry: Entry, request_index: Index, began: int, route: str = NO_ROUTE) -> bool:
         """Store a complete response of `route`. `began` is `invalidations.now` of when its request set out."""
@@ -147,6 +152,8 @@ class Cache:
         """After a write: nothing that was asked for before now may be used for `key` again. Elsewhere soon."""
         purge = Purge("url", key)
         self.invalidations.add(key)
+        if self.shared is not None:
+            self.shared.ordered(purge)
         for entry in self.store.covered_by(purge):
             self.store.remove(entry)
         self.flights.forget_key(key)
@@ -159,6 +166,8 @@ class Cache:
         """The same for everything of one origin with one of these `Cache-Groups` (RFC 9875 §3)."""
         for group in groups:
             purge = Purge("tag", group, origin=origin)
+            if self.shared is not None:
+                self.shared.ordered(purge)
             self.apply_purge(purge)
             if self.announce is not None:
                 self.announce(purge, False)
@@ -172,6 +181,8 @@ class Cache:
         if self.announce is not None:
             self.announce(purge, True)
         ended = 0
+        if self.shared is not None:
+            self.shared.ordered(purge)
         for found in self.purge_in_slices(purge):
             ended += found
             await asyncio.sleep(0)

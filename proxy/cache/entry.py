@@ -237,12 +237,17 @@ def draft(
     entry.is_immutable = policy.honours_immutable and b"immutable" in directives
     if policy.eagerness and entry.fresh_s > 0.0:
         entry.refresh_early(policy.eagerness, receipt.delay_s)
+    show(entry, policy)
+    return entry
+
+
+def show(entry: Entry, policy: CachePolicy) -> None:
+    """Set what clients get to see of `entry` on the route of `policy`."""
     if policy.hidden or policy.downstream is not None:
         entry.shown = policy.shown(entry.fields)
         if (control := policy.downstream) is not None:
             entry.control = control
             entry.shown = control.removed(entry.shown)
-    return entry
 
 
 def _set_lifetimes(

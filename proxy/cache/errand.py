@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.cache.cache import Cache
 from proxy.cache.content import Content
@@ -13,10 +13,15 @@ from proxy.cache.freshness import Index
 from proxy.cache.landing import Landing
 from proxy.cache.policy import CachePolicy
 from proxy.cache.reuse import Use
+from proxy.cache.shared.listener import ALONE, LOOK, OWN
 from proxy.cache.stats import NO_ROUTE
 from proxy.cache.status import URI_MISS
 from proxy.http.directives import Directives
 from proxy.http.message import Response
+
+if TYPE_CHECKING:
+    from proxy.cache.shared.ticket import Ticket
+    from proxy.cache.shared.tier import SharedTier
 
 # these say something about the one request, or about this moment, not about the resource
 _NOT_LEARNED: Final = frozenset(
@@ -35,10 +40,13 @@ class Errand:
         "flight",
         "forwarded",
         "has_waited",
+        "is_from_shared",
         "key",
         "policy",
         "request_index",
         "route",
+        "shared",
+        "ticket",
         "use",
     )
 
@@ -62,6 +70,9 @@ class Errand:
         self.forwarded = URI_MISS  # the same for Cache-Status
         self.flight: Flight | None = None  # led by this exchange
         self.has_waited = False
+        self.shared: SharedTier | None = cache.shared if policy.is_shared else None  # until it was asked
+        self.ticket: Ticket | None = None  # what it owes the other Weirs; every end of the errand ends it
+        self.is_from_shared = False  # what is stored was in another Weir's memory first
         self.began = cache.invalidations.now
 
     @property
@@ -72,18 +83,24 @@ class Errand:
 
     def abandon(self) -> None:
         """Nothing will be brought: somebody else leads."""
+        if self.ticket is not None:
+            self.ticket.free(LOOK)
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.abandon()
 
     def complete(self) -> None:
         """It can be looked up."""
+        if self.ticket is not None:
+            self.ticket.free(LOOK)
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.complete()
 
     def release(self) -> None:
         """It is for nobody else."""
+        if self.ticket is not None:
+            self.ticket.free(OWN)
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.release()
@@ -92,10 +109,14 @@ class Errand:
         """What came is not stored, for this reason."""
         if word not in _NOT_LEARNED:
             self.cache.learn_uncacheable(self.key, now)
+            if self.ticket is not None:
+                self.ticket.free(ALONE, is_lasting=True)
         self.release()
 
     def fail(self, failure: Failure) -> None:
         """Nothing came."""
+        if self.ticket is not None:
+            self.ticket.free(OWN)
         flight, self.flight = self.flight, None
         if flight is not None:
             flight.fail(failure)
@@ -106,6 +127,8 @@ class Errand:
         if content is None or isinstance(content, bytes):
             self._keep(entry, content or b"")
             return
+        if self.ticket is not None:
+            self.ticket.landed(content.length)
         delivery = _Delivery(self, entry, now)
         cache, largest = self.cache, self.max_entry_bytes
         in_memory = min(largest, cache.max_entry_bytes)
@@ -115,6 +138,13 @@ class Errand:
         self.cache.flights.learn(self.policy, entry.vary)
         fill.start()
         self._land(Landing(entry, fill), now)
+
+    def keep(self, entry: Entry) -> bool:
+        """Store a complete response, here and for the other Weirs. False: it has no room, or was ended meanwhile."""
+        kept = self.cache.keep(entry, self.request_index, self.began, self.route)
+        if kept and self.ticket is not None:
+            self.ticket.keep(entry)
+        return kept
 
     def _land(self, landing: Landing, now: float) -> None:
         flight = self.flight
@@ -131,7 +161,7 @@ class Errand:
     def _keep(self, entry: Entry, body: Content) -> None:
         cache = self.cache
         cache.flights.learn(self.policy, entry.vary)
-        if cache.keep(entry.filled(body), self.request_index, self.began, self.route):
+        if self.keep(entry.filled(body)):
             self.complete()
         elif cache.has_spared(entry, self.began):
             self.release()  # no room: who waits would find nothing, and wait again

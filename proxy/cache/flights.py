@@ -49,7 +49,7 @@ Outcome = Word | Failure | Landing
 class Flight:
     """A fetch under way."""
 
-    __slots__ = ("_flights", "_is_over", "_names", "_selection", "_waiting", "key", "landing")
+    __slots__ = ("_flights", "_is_over", "_names", "_selection", "_waiting", "is_from_shared", "key", "landing")
 
     def __init__(self, flights: Flights, key: bytes, names: tuple[bytes, ...] | None, index: Index) -> None:
         self.key = key
@@ -58,6 +58,7 @@ class Flight:
         self._selection: Selection = () if names is None else selection(names, index)
         self._waiting: dict[asyncio.Future[Outcome], Index] = {}
         self._is_over = False
+        self.is_from_shared = False  # another Weir had it
         self.landing: Landing | None = None  # once there is something to join: nobody waits any more
 
     def __repr__(self) -> str:

@@ -49,6 +49,7 @@ class CachePolicy:
     hidden: frozenset[bytes] = OUR_FIELDS  # lower-case names of response fields that clients do not get
     downstream: DownstreamControl | None = None
     max_entry_bytes: int | None = None
+    is_shared: bool = True  # with other Weirs, where there is a place for that
     precomputed: dict[bytes, CachePolicy] = field(default_factory=dict)  # by key; filled once, where it is compiled
     otherwise: CachePolicy | None = None  # of a policy in `precomputed`: for responses that are no success
     tag_line: Field | None = None  # tags beside the origin's own
@@ -108,6 +109,7 @@ def compile_cache(
         | (frozenset(targets) if settings.strip_targeted else frozenset()),
         downstream=None if settings.downstream is None else DownstreamControl(settings.downstream),
         max_entry_bytes=settings.max_entry,
+        is_shared=settings.shared,
     )
 
 
@@ -156,6 +158,8 @@ def _of_lifetimes(policy: CachePolicy) -> list[str]:
         parts.append(f"{count} fetched before anybody asks, and fresh for {format_duration(ahead.ttl_s or 0.0)}")
     if policy.max_entry_bytes is not None:
         parts.append(f"at most {format_size(policy.max_entry_bytes)}")
+    if not policy.is_shared:
+        parts.append("in this Weir alone")
     return parts
 
 

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.cache.precompute.settings import PrecomputeSettings
-from proxy.cache.settings import CacheKeySettings, CacheRouteSettings, CacheSettings, DiskSettings
+from proxy.cache.settings import (
+    CacheKeySettings,
+    CacheRouteSettings,
+    CacheSettings,
+    DiskSettings,
+    SharedCacheSettings,
+)
 from proxy.core.settings import Model
 from proxy.core.units import format_duration, format_size
 
@@ -23,6 +29,7 @@ def _sections() -> Iterator[str]:
     yield from _table("`precompute` of a route", PrecomputeSettings)
     yield from _table("`cache` of the root file", CacheSettings)
     yield from _table("`disk`", DiskSettings)
+    yield from _table("`shared`", SharedCacheSettings)
 
 
 def _table(title: str, model: type[Model]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.cache.arrival import receive
 from proxy.cache.errand import Errand
 from proxy.cache.flights import Failure, Flight
+from proxy.cache.shared.inquiry import Found
 from proxy.cache.status import STALE, URI_MISS
 from proxy.cache.validation import conditions_for
 from proxy.core.clock import monotonic
@@ -70,6 +71,9 @@ async def _refresh(clone: Exchange, errand: Errand) -> None:
     fetch = errand.cache.refresh
     assert fetch is not None
     try:
+        if errand.shared is not None and await _is_there(errand):
+            errand.complete()
+            return
         response = receive(clone, errand, await fetch(clone))
         content = response.content
         if content is not None and not isinstance(content, bytes):
@@ -79,6 +83,16 @@ async def _refresh(clone: Exchange, errand: Errand) -> None:
     except BaseException:
         errand.abandon()
         raise
+
+
+async def _is_there(errand: Errand) -> bool:
+    """Another Weir has stored what is to be fetched; it is in memory now."""
+    shared, errand.shared = errand.shared, None
+    assert shared is not None
+    found = await shared.ask(errand, leads=True, is_refresh=errand.entry is not None)
+    if found is Found.USABLE and errand.flight is not None:
+        errand.flight.is_from_shared = True
+    return found is Found.USABLE
 
 
 def _clone(exchange: Exchange) -> Exchange:

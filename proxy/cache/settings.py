@@ -172,6 +172,11 @@ class CacheRouteSettings(Model):
         ge=1,
         description="Larger responses of this route are passed on, never stored. Default: `cache.max_entry`.",
     )
+    shared: bool = Field(
+        True,
+        description="Where the root file says `cache: {shared: ...}`, other Weirs may have what is stored here. "
+        "`false`: it stays in the memory of each.",
+    )
 
     @field_validator("ttl")
     @classmethod
@@ -287,6 +292,32 @@ class DiskSettings(Model):
         return min(_LARGEST_FILE, self.size // 2) if self.max_entry is None else self.max_entry
 
 
+class SharedCacheSettings(Model):
+    """A second tier in Redis or Valkey: what one Weir has stored, all Weirs have, and only one of them fetches it.
+
+    `{}` is enough where `store` is one. Needs a restart when it comes, goes, or changes its address or namespace.
+    """
+
+    url: str | None = Field(
+        None,
+        description="The server, as in `store`: best one of its own, with `maxmemory` and `allkeys-lfu`. Default: "
+        "`store`.",
+    )
+    namespace: str = Field(
+        "weir",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="How the names of all keys begin. Weirs with one namespace and one server share; their "
+        "configurations have to mean the same.",
+    )
+    max_entry: Size = Field(1024 * 1024, ge=1, description="Responses with more content stay in the memory of each.")
+    timeout: Duration = Field(0.025, ge=0.001, le=1.0, description="What a miss waits for the server at most.")
+    compress: Literal["off"] | Annotated[int, Field(ge=1, le=9)] = Field(
+        "off",
+        description="Level of zlib for content that it makes smaller and that has no Content-Encoding: `1` is fast, "
+        "`9` small.",
+    )
+
+
 class CacheSettings(Model):
     """How much memory stored responses may take, and what routes have in common."""
 
@@ -305,6 +336,7 @@ class CacheSettings(Model):
     tiers: Annotated[dict[_TierName, Duration], BeforeValidator(_without_free_keys)] = Field(
         default_factory=dict, description="Lifetimes by name, for `tier` of routes: `{hot: 60s, categories: 5m}`."
     )
+    shared: SharedCacheSettings | None = Field(None, description="A second tier that all Weirs share. Default: none.")
 
     @property
     def largest_bytes(self) -> int:
@@ -330,4 +362,6 @@ class CacheSettings(Model):
                 raise ValueError("`max_entry` of `disk` is larger than its `size`")
             if self.disk.largest_bytes <= self.max_entry:
                 raise ValueError("nothing would go to the `disk`: only what is above `max_entry` does; lower that one")
+        if self.shared is not None and self.shared.max_entry > self.max_entry:
+            raise ValueError("`max_entry` of `shared` is larger than that of the cache; lower it, or raise that one")
         return self

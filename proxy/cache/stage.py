@@ -22,6 +22,7 @@ from proxy.cache.key import NOBODY, cache_key, origin_of, with_parts
 from proxy.cache.landing import Landing
 from proxy.cache.refresh import fetch_whole, start_refresh
 from proxy.cache.reuse import SPECIAL, Use, asked, bypasses, decide, select, stands_in, wants_origin
+from proxy.cache.shared.inquiry import Found
 from proxy.cache.status import (
     METHOD,
     REQUEST,
@@ -30,6 +31,7 @@ from proxy.cache.status import (
     VARY_MISS,
     bypass,
     collapsed,
+    from_shared,
     over_limit,
     stood_in,
 )
@@ -124,6 +126,9 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
             errand.complete()  # leadership may have come with the wait
             return response
         if _goes_alone(exchange, errand):
+            if errand.shared is not None:
+                await _ask_shared_alone(errand)
+                continue
             errand.release()
             break
         if errand.flight is not None or waits == _MAX_WAITS:
@@ -138,6 +143,7 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
             break
         errand.has_waited = True
         outcome = flight.landing or await flight.wait(index)
+        errand.is_from_shared = flight.is_from_shared
         if outcome is Word.ALONE:
             break
         if isinstance(outcome, Landing):
@@ -150,6 +156,11 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
             if (response := _after_failure(exchange, errand, outcome)) is not None:
                 return response
             break
+    if errand.shared is not None and errand.flight is not None and await _ask_shared(errand):
+        if (response := _from_store(exchange, errand)) is not None:
+            exchange.flight = None
+            errand.complete()
+            return response
     _send_off(exchange, errand)
     return None if errand.flight is None or cache.refresh is None else await _fetch(exchange, errand)
 
@@ -300,14 +311,17 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
             exchange.cache_status = entry.hit_text(age_s)
             if use is not Use.FRESH and b"ttl=-" not in exchange.cache_status:
                 exchange.cache_status += _STALE_DETAIL  # in whole seconds it may say `ttl=0`, fresh or not
-            if errand.has_waited:
+            if errand.is_from_shared:
+                if use is Use.FRESH:
+                    exchange.cache_status = from_shared(exchange.cache_status)
+            elif errand.has_waited:
                 cache.stats.collapsed += 1
                 exchange.cache_status = collapsed(errand.forwarded)
             return answer(entry, exchange.request.method, index, age_s, wall())
         errand.forwarded = STALE if use is Use.VALIDATE else REQUEST
     else:
         errand.forwarded = URI_MISS if shelf is None else VARY_MISS
-    if b"only-if-cached" in errand.directives:  # RFC 9111 §5.2.1.7
+    if b"only-if-cached" in errand.directives and errand.shared is None:  # RFC 9111 §5.2.1.7
         cache.stats.bypass += 1
         exchange.flight = None
         errand.complete()
@@ -343,6 +357,8 @@ def _goes_alone(exchange: Exchange, errand: Errand) -> bool:
     index = errand.request_index
     if exchange.request.method == b"HEAD" or b"authorization" in index or wants_origin(errand.directives):
         return True
+    if b"only-if-cached" in errand.directives:
+        return True  # what other Weirs have stored is looked at, and nothing else
     if entry is not None:
         # what the client wants validated, or the origin wants validated each time, is good for one request
         return errand.use is Use.UNWANTED or entry.fresh_s + entry.revalidate_s <= 0.0
@@ -350,6 +366,31 @@ def _goes_alone(exchange: Exchange, errand: Errand) -> bool:
         return True
     # RFC 9110 §13: nothing is stored, so the origin evaluates; but the result of a full fetch would do as well
     return not _VALIDATORS.isdisjoint(index) and errand.cache.flights.find(errand.key, index) is None
+
+
+async def _ask_shared(errand: Errand) -> bool:
+    """Whoever leads looks at what the other Weirs have, before it fetches. True: something came into memory."""
+    shared, errand.shared = errand.shared, None
+    assert shared is not None
+    found = await shared.ask(errand, leads=True)
+    if found is Found.USABLE:
+        errand.is_from_shared = True
+        if errand.flight is not None:
+            errand.flight.is_from_shared = True
+        errand.complete()  # before it is used: who uses it stale starts a fetch
+    elif found is Found.ALONE:
+        errand.refuse(b"shared", monotonic())  # nobody here need wait for it either
+    return found is Found.USABLE or found is Found.STALE
+
+
+async def _ask_shared_alone(errand: Errand) -> None:
+    """The same for who fetches for itself alone, if what is stored could be an answer to it."""
+    shared, errand.shared = errand.shared, None
+    assert shared is not None
+    if errand.use is Use.UNWANTED or wants_origin(errand.directives):
+        return
+    if not errand.cache.is_uncacheable(errand.key, monotonic()):
+        errand.is_from_shared = await shared.ask(errand, leads=False) is Found.USABLE
 
 
 def _joined(exchange: Exchange, errand: Errand, landing: Landing) -> Response | None:

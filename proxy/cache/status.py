@@ -38,6 +38,11 @@ def answered(forwarded: bytes, status: int) -> bytes:
     return b"%b; fwd-status=%d" % (forwarded, status)
 
 
+def from_shared(hit: bytes) -> bytes:
+    """It was not in memory here, but another Weir had stored it for all (§2.8)."""
+    return hit + b"; detail=shared"
+
+
 def over_limit(hit: bytes) -> bytes:
     """Answered from what is stored because a limit kept the request from being forwarded (§2.8)."""
     return hit + b"; detail=over-limit"

@@ -13,6 +13,7 @@ from proxy.config.diagnostics import did_you_mean
 from proxy.config.document import Path
 from proxy.config.parts import Part
 from proxy.config.settings import DefaultsSettings, Settings
+from proxy.config.values import check_store
 from proxy.limits.settings import InlineLimitSettings, LimitSettings
 
 __all__ = ["check"]
@@ -41,6 +42,7 @@ def check(parts: list[Part]) -> None:
     _check_double_counting(parts)
     _check_users(parts)
     _check_caches(parts, root)
+    _check_shared_cache(parts, root)
     _check_plans(parts)
     _check_verification(parts, root)
     if root is not None:
@@ -268,6 +270,29 @@ def _check_caches(parts: list[Part], root: Settings | None) -> None:
                 whose = "the cache" if root.cache.disk is None else "the cache's `disk`"
                 message = f"`max_entry` of a route is larger than `max_entry` of {whose}"
                 part.document.report("WEIR0221", message, (*place, "max_entry"), hint="raise that one too", of_key=True)
+
+
+def _check_shared_cache(parts: list[Part], root: Settings | None) -> None:
+    """A second tier needs a place, and a route can only keep out of one that there is."""
+    if root is None:
+        return
+    shared, place = root.cache.shared, ("cache", "shared")
+    document = parts[0].document
+    if shared is None:
+        for part in parts:
+            for path, route in part.routes():
+                if route.cache != "off" and not route.cache.shared:
+                    message = "`shared: false` changes nothing: no responses are shared"
+                    hint = "leave it out, or add `cache: {shared: {}}` to the root file"
+                    part.document.report("WEIR0224", message, (*path, "cache", "shared"), hint=hint, of_key=True)
+    elif shared.url is not None:
+        try:
+            check_store(shared.url)
+        except ValueError as error:
+            document.refuse("WEIR0223", error, (*place, "url"))
+    elif root.store == "memory":
+        message = "there is nothing to share responses through: `store` is `memory`"
+        document.report("WEIR0222", message, place, hint="write `url: redis://...` here, or in `store`", of_key=True)
 
 
 def _check_listeners(part: Part, root: Settings) -> None:

@@ -13,7 +13,7 @@ from proxy.config.settings import Settings
 
 __all__ = ["Reloaded", "reload"]
 
-_NEEDS_RESTART: Final = ("listen", "admin", "store", "cache.disk")
+_NEEDS_RESTART: Final = ("listen", "admin", "store", "cache.disk", "cache.shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def _needs_restart(old: Settings | None, new: Settings) -> tuple[str, ...]:
         "admin": old.admin != new.admin,
         "store": old.store != new.store,
         "cache.disk": _lasting(old.cache.disk) != _lasting(new.cache.disk),
+        "cache.shared": _shared_place(old) != _shared_place(new),
     }
     return tuple(name for name in _NEEDS_RESTART if changed[name])
 
@@ -58,3 +59,9 @@ def _needs_restart(old: Settings | None, new: Settings) -> tuple[str, ...]:
 def _lasting(disk: DiskSettings | None) -> tuple[str, int] | None:
     """What of it follows no reload; its sizes do."""
     return None if disk is None else (disk.path, disk.threads)
+
+
+def _shared_place(settings: Settings) -> tuple[str, str] | None:
+    """Where responses are shared, if they are."""
+    shared = settings.cache.shared
+    return None if shared is None else (shared.url or settings.store, shared.namespace)

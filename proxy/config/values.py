@@ -11,7 +11,7 @@ from pydantic.json_schema import WithJsonSchema
 
 from proxy.config.addresses import parse_address
 
-__all__ = ["Cidr", "ListenText", "Name", "StoreUrl"]
+__all__ = ["Cidr", "ListenText", "Name", "StoreUrl", "check_store"]
 
 _NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _STORE_PATTERN: Final = "^(unix|rediss?([+](sentinel|cluster))?)://"
@@ -51,7 +51,7 @@ def _why_not_a_network(text: str) -> str:
         return f"`{text}` is not a network; write 10.0.0.0/8, 192.0.2.7, 2001:db8::/32 or unix"
 
 
-def _check_store(text: str) -> str:
+def check_store(text: str) -> str:
     """The password in it never gets into a message."""
     from proxy.store.url import parse_store_url  # redis-py takes its time, and `memory` needs none of it
 
@@ -83,7 +83,7 @@ Cidr = Annotated[
 
 StoreUrl = Annotated[
     str,
-    AfterValidator(_check_store),
+    AfterValidator(check_store),
     WithJsonSchema({"type": "string", "pattern": _STORE_PATTERN, "examples": ["redis://127.0.0.1:6379/0"]}),
 ]
 """The URL of a Redis or Valkey. It may hold a password."""

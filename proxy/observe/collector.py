@@ -29,6 +29,7 @@ from proxy.observe.views import (
     PrecomputeView,
     PurgesView,
     RouteCacheView,
+    SharedCacheView,
 )
 
 if TYPE_CHECKING:
@@ -180,6 +181,19 @@ def _cache(cache: CacheView) -> Iterator[Family]:
     yield numbers(d.CACHE_ROUTE_EVICTED, (((name,), route.evicted) for name, route in routes))
     yield numbers(d.CACHE_ROUTE_ENTRIES, (((name,), route.entries) for name, route in routes))
     yield numbers(d.CACHE_ROUTE_BYTES, (((name,), route.bytes) for name, route in routes))
+    if cache.shared is not None:
+        yield from _shared_cache(cache.shared)
+
+
+def _shared_cache(shared: SharedCacheView) -> Iterator[Family]:
+    stats = shared.stats
+    yield _one(d.SHARED_UP, int(shared.is_up))
+    yield _each(d.SHARED_LOOKUPS, stats.lookups)
+    yield _one(d.SHARED_WAITS, stats.waits)
+    yield _one(d.SHARED_UNREADABLE, stats.unreadable)
+    yield _each(d.SHARED_WRITES, stats.writes)
+    yield _each(d.SHARED_BYTES, {"read": stats.read_bytes, "written": stats.written_bytes})
+    yield _one(d.SHARED_QUEUED, shared.queued_bytes)
 
 
 def _precompute(precompute: PrecomputeView) -> Iterator[Family]:

@@ -255,6 +255,35 @@ PRECOMPUTE_AGE: Final = Definition(
     _ROUTE,
     "Since the last good fetch, of the route's response for which that is longest ago; absent while one never was.",
 )
+SHARED_UP: Final = Definition(
+    "weir_shared_cache_up", "gauge", (), "Whether the store of the second tier answers. Without one there is no series."
+)
+SHARED_LOOKUPS: Final = Definition(
+    "weir_shared_cache_lookups_total",
+    "counter",
+    ("result",),
+    "Misses in memory that were looked for in the second tier: `hit`; `stale` (to be validated); `miss`; `error` (no "
+    "answer in time); `skipped` (not asked: the store is away).",
+)
+SHARED_WAITS: Final = Definition(
+    "weir_shared_cache_waits_total", "counter", (), "Of these, those that waited for another Weir's fetch."
+)
+SHARED_UNREADABLE: Final = Definition(
+    "weir_shared_cache_unreadable_total", "counter", (), "Values of another version or broken, taken for misses."
+)
+SHARED_WRITES: Final = Definition(
+    "weir_shared_cache_writes_total",
+    "counter",
+    ("result",),
+    "Responses for the second tier: `kept`; `fenced` (another Weir was asked meanwhile); `dropped` (too much waited, "
+    "or the store was away); `failed` (no answer).",
+)
+SHARED_BYTES: Final = Definition(
+    "weir_shared_cache_bytes_total", "counter", ("direction",), "Bytes `read` from the second tier, and `written`."
+)
+SHARED_QUEUED: Final = Definition(
+    "weir_shared_cache_queued_bytes", "gauge", (), "Bytes of responses that wait to be written."
+)
 
 ENDPOINT_HEALTHY: Final = Definition(
     "weir_endpoint_healthy", "gauge", _ENDPOINT, "1 while the endpoint is used, 0 while it is skipped."
@@ -329,6 +358,7 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
         *(CACHE_DISK_UP, CACHE_DISK_BYTES, CACHE_DISK_UNSTORED, CACHE_DISK_FILES),
         *(CACHE_DISK_EVICTED, CACHE_DISK_ERRORS),
         *(CACHE_ROUTE_REQUESTS, CACHE_NOT_STORED, CACHE_ROUTE_EVICTED, CACHE_ROUTE_ENTRIES, CACHE_ROUTE_BYTES),
+        *(SHARED_UP, SHARED_LOOKUPS, SHARED_WAITS, SHARED_UNREADABLE, SHARED_WRITES, SHARED_BYTES, SHARED_QUEUED),
         *(PRECOMPUTE_RUNS, PRECOMPUTE_AGE),
         *(PURGES_ANNOUNCED, PURGE_RECORDS, PURGES_RECEIVED, PURGE_LAG, PURGE_GAPS, PURGES_PENDING, PURGES_CURRENT),
     ),

@@ -146,9 +146,31 @@ class DiskView(Protocol):
     def __len__(self) -> int: ...
 
 
+class SharedCacheStatsView(Protocol):
+    """Counters of the second tier."""
+
+    lookups: dict[str, int]
+    writes: dict[str, int]
+    waits: int
+    unreadable: int
+    read_bytes: int
+    written_bytes: int
+
+
+class SharedCacheView(Protocol):
+    @property
+    def stats(self) -> SharedCacheStatsView: ...
+    @property
+    def is_up(self) -> bool: ...
+    @property
+    def queued_bytes(self) -> int: ...
+
+
 class CacheView(Protocol):
     @property
     def disk(self) -> DiskView | None: ...
+    @property
+    def shared(self) -> SharedCacheView | None: ...
     @property
     def stats(self) -> CacheStatsView: ...
     @property

@@ -43,12 +43,14 @@ class Wire(asyncio.Protocol):
         "_timer",
         "_transport",
         "is_open",
+        "on_push",
         "told",
     )
 
     def __init__(self) -> None:
         self.is_open = False
         self.told: set[int] = set()  # for its user: what need not be said again on this connection
+        self.on_push: Callable[[list[Any]], None] | None = None  # gets the messages of a subscription
         self._reason = "not connected"  # why it is not open
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(notEnoughData=_NOTHING)
@@ -114,6 +116,9 @@ class Wire(asyncio.Protocol):
         try:
             reader.feed(data)
             while self.is_open and (reply := reader.gets()) is not _NOTHING:
+                if self.on_push is not None and type(reply) is list and reply[0] == b"message":
+                    self.on_push(reply)
+                    continue
                 if not handlers:
                     self.close("the store said something that nobody asked for")
                     return

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.line.backend import Backend, Hub
 from tests.line.client import Answer, ask, at_once
 from tests.line.conftest import Configure, StartWeir
 from tests.line.process import Weir, eventually
+from tests.line.store import Store
 
 CONFIG = """
 upstreams: {{app: {{primary: {app}, replicas: [{replica}]}}}}
@@ -26,8 +28,20 @@ routes:
 
 
 @pytest.fixture(scope="module")
-def weir(start_module_weir: StartWeir, hub: Hub, app: Backend) -> Weir:
-    return start_module_weir(CONFIG.format(app=app.url, replica=Backend(hub, "replica").url))
+def store() -> Iterator[Store]:
+    made = Store()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def weir(
+    start_module_weir: StartWeir, hub: Hub, app: Backend, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Weir:
+    """With everything that has metrics of its own."""
+    files = tmp_path_factory.mktemp("files")
+    cache = f"cache: {{disk: {{path: {files}, size: 64MiB}}, shared: {{url: '{store.url}', namespace: operator}}}}"
+    return start_module_weir(cache + CONFIG.format(app=app.url, replica=Backend(hub, "replica").url))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +59,7 @@ def test_a_healthy_weir_says_so_component_by_component(weir: Weir) -> None:
     said = answer.json()
     assert (answer.status, said["status"], said["ready"]) == (200, "healthy", True)
     names = {part["name"]: part["healthy"] for part in said["components"]}
-    parts = {"store", "upstream app", "controls", "purges", "cache", "configuration"}
+    parts = {"store", "upstream app", "controls", "purges", "cache", "cache disk", "shared cache", "configuration"}
     assert names == dict.fromkeys(parts, True)
     assert ask(weir.admin, "GET", "/nothing").status == 404
     assert ask(weir.admin, "POST", "/livez").status == 405

@@ -74,6 +74,15 @@ def full_sources(observe: Observe) -> Sources:
         fleet_size=67,
         local_share=0.475,
     )
+    shared_stats = SimpleNamespace(
+        lookups={"hit": 101, "skipped": 102},
+        writes={"kept": 103, "fenced": 104},
+        waits=105,
+        unreadable=106,
+        read_bytes=107,
+        written_bytes=108,
+    )
+    shared_cache = SimpleNamespace(stats=shared_stats, is_up=True, queued_bytes=109)
     cached = SimpleNamespace(
         results=lambda: {("hit", "-"): 81, ("bypass", "no-store"): 82},
         not_stored={"private": 83},
@@ -114,7 +123,9 @@ def full_sources(observe: Observe) -> Sources:
         observe=observe,
         snapshot=lambda: snapshot,
         limit_store=SimpleNamespace(stats=store_stats, status=lambda: {"mode": "local", "error": "away", "keys": 29}),
-        cache=SimpleNamespace(stats=cache_stats, bytes=38, fill_bytes=89, entries=39, tags=90, disk=disk),
+        cache=SimpleNamespace(
+            stats=cache_stats, bytes=38, fill_bytes=89, entries=39, tags=90, disk=disk, shared=shared_cache
+        ),
         endpoints=lambda: [endpoint],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
@@ -211,6 +222,16 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_precompute_runs_total", 93): {"route": "board", "result": "skipped"},
         ("weir_precompute_last_success_age_seconds", 94): {"route": "board"},
         ("weir_precompute_runs_total", 95): {"route": "new", "result": "failed"},
+        ("weir_shared_cache_up", 1): {},
+        ("weir_shared_cache_lookups_total", 101): {"result": "hit"},
+        ("weir_shared_cache_lookups_total", 102): {"result": "skipped"},
+        ("weir_shared_cache_writes_total", 103): {"result": "kept"},
+        ("weir_shared_cache_writes_total", 104): {"result": "fenced"},
+        ("weir_shared_cache_waits_total", 105): {},
+        ("weir_shared_cache_unreadable_total", 106): {},
+        ("weir_shared_cache_bytes_total", 107): {"direction": "read"},
+        ("weir_shared_cache_bytes_total", 108): {"direction": "written"},
+        ("weir_shared_cache_queued_bytes", 109): {},
         ("weir_connections", 2): {},
         ("weir_connections_accepted_total", 51): {},
         ("weir_config_info", 1): {"version": "0123456789ab"},

@@ -1,0 +1,151 @@
+"""The second tier in a real cluster, behind real Sentinels, and for a user who may do no more than it needs."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from proxy.cache.shared.servers import slot_of
+from tests.limits.sentinels import Group, Process
+from tests.line.store import Store
+
+FRESH = {"Cache-Control": "max-age=60"}
+ALLOWED = (
+    "~weir:1:cache:* &weir:1:cache:done +eval +evalsha +ping +subscribe +select +client|setname "
+    "+get +set +getrange +exists +unlink +pexpire +pttl +hget +hmget +hset +hdel "
+    "+zadd +zrange +zcard +zrem +publish +time"
+).split()
+
+
+class Cluster:
+    """Two masters with half of the slots each."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="weir-")
+        self.members = [Process(self.folder, str(number), "") for number in range(2)]
+        self.url = "redis+cluster://weir:word@" + ",".join([f"127.0.0.1:{member.port}" for member in self.members])
+
+    def start(self) -> None:
+        for member, begin in zip(self.members, (0, 8192), strict=True):
+            member.start("cluster-enabled yes", "save ''", f"cluster-port {self._bus()}", "cluster-node-timeout 1000")
+            member.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, begin + 8191)
+            member.admin.execute_command("ACL", "SETUSER", "weir", "on", ">word", *ALLOWED, "+cluster|slots")
+        first, other = self.members
+        bus = other.admin.config_get("cluster-port")["cluster-port"]
+        first.admin.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
+
+    def is_whole(self) -> bool:
+        texts = [member.admin.execute_command("CLUSTER", "INFO") for member in self.members]
+        return all([b"cluster_slots_ok:16384" in text and b"cluster_state:ok" in text for text in texts])
+
+    def close(self) -> None:
+        for member in self.members:
+            member.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _bus(self) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+async def test_a_cluster_has_each_url_in_one_of_its_slots(
+    new_weir: Any, kit: Any, tools: Any, cluster: Cluster
+) -> None:
+    await tools.until(cluster.is_whole)
+    one, other = await new_weir(url=cluster.url), await new_weir(url=cluster.url)
+    await warm(tools, kit, one, other)
+    for number in range(20):
+        one.origin.answers(kit.reply(200, FRESH | {"Vary": "X-A"}, b"%d" % number))
+        await one.ask(f"/{number}", {"X-A": "1"})
+    await tools.until(lambda: one.tier.queued_bytes == 0)
+    other.origin.default = kit.reply(200, FRESH, b"wrong")
+    for number in range(20):
+        answer = await other.ask(f"/{number}", {"X-A": "1"})
+        assert answer.content == b"%d" % number
+    for member in cluster.members:
+        found = member.admin.keys("*:v:*")
+        assert found
+        for key in found:
+            assert member.admin.cluster("KEYSLOT", key) == slot_of(key)
+        assert member.admin.execute_command("ACL", "LOG") == []
+    cluster.members[1].kill()
+    one.origin.default = lambda _: kit.reply(200, FRESH)
+    for number in range(20):
+        assert (await one.ask(f"/dead{number}")).status == 200
+    assert one.tier.stats.lookups["miss"] > 20  # the other node is asked as before
+    assert not one.tier.is_up
+
+
+async def warm(tools: Any, kit: Any, *weirs: Any) -> None:
+    """Until there is a connection to every node: they are made when somebody asks, and who asks then goes without."""
+    for weir in weirs:
+        weir.origin.default = lambda _: kit.reply(200, FRESH)
+        links = weir.tier._link, weir.tier._writes
+
+        def is_ready(links: Any = links) -> bool:
+            found = [link.is_ready(key) for link in links for key in (b"a", b"b", b"c", b"d", b"e", b"f")]
+            return all(found)
+
+        await tools.until(is_ready)
+        weir.origin.default = None
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    made = Group(sentinels=1)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+async def test_sentinels_lead_to_the_master_and_to_the_next(new_weir: Any, kit: Any, tools: Any, group: Group) -> None:
+    one, other = await new_weir(url=group.url), await new_weir(url=group.url)
+    one.origin.answers(kit.reply(200, FRESH))
+    await one.ask()
+    await tools.until(lambda: one.tier.stats.writes["kept"])
+    assert (await other.ask()).cache.endswith("detail=shared")
+    group.servers[0].kill()
+    one.origin.default = lambda _: kit.reply(200, FRESH)
+    for number in range(10):
+        assert (await one.ask(f"/{number}")).status == 200
+    await tools.until(lambda: tools.is_ready(one.tier) and tools.is_ready(other.tier), 30.0)
+    await one.ask("/later")
+    await tools.until(lambda: one.tier.queued_bytes == 0)
+    assert (await other.ask("/later")).cache.endswith("detail=shared")
+
+
+async def test_a_user_needs_no_more_than_the_page_says(new_weir: Any, kit: Any, tools: Any, frail_store: Store) -> None:
+    with Redis.from_url(frail_store.url) as client:
+        client.execute_command("ACL", "SETUSER", "weir", "on", ">word", *ALLOWED)
+        url = frail_store.url.replace("unix://", "unix://weir:word@")
+        one, other = await new_weir(url=url), await new_weir(url=url)
+        for number in range(3):
+            one.origin.answers(kit.reply(200, FRESH | ({"Vary": "X-A"} if number else {}), b"%d" % number))
+            one.cache.store.remove_key(b"http://example.com/a")
+            client.delete(*client.keys("*:v:*") or ["none"])
+            await one.ask()
+            await tools.until(lambda number=number: one.tier.stats.writes["kept"] == number + 1)
+        assert (await other.ask()).cache.endswith("detail=shared")
+        one.origin.answers(kit.reply(200, {"Cache-Control": "no-store"}))
+        await one.ask("/b")
+        await tools.until(lambda: any([client.hget(lock, "alone") for lock in client.keys("*:l:*")]))
+        log = client.execute_command("ACL", "LOG")
+        assert log == []
