@@ -60,9 +60,15 @@ def store() -> Iterator[Store]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def pair(start_module_weir: StartWeir, store: Store, app: Backend) -> list[Weir]:
-    text = CONFIG.format(store=store.url, app=app.url, hash=sha256(TOKEN.encode()).hexdigest())
+TIERS = [
+    pytest.param("", id="memory"),
+    pytest.param("cache: {shared: {timeout: 500ms}}", id="memory and a shared tier", marks=pytest.mark.long),
+]
+
+
+@pytest.fixture(scope="module", params=TIERS)
+def pair(request: pytest.FixtureRequest, start_module_weir: StartWeir, store: Store, app: Backend) -> list[Weir]:
+    text = request.param + CONFIG.format(store=store.url, app=app.url, hash=sha256(TOKEN.encode()).hexdigest())
     return [weir.ready() for weir in [start_module_weir(text, wait=False) for _ in range(2)]]
 
 
