@@ -17,6 +17,7 @@ from proxy.admin.health import Component
 from proxy.admin.operator import Operator, Parts
 from proxy.admin.precompute_operator import PrecomputeOperator
 from proxy.admin.runner import AdminRunner
+from proxy.admin.upstreams_operator import UpstreamsOperator
 from proxy.cache.cache import Cache
 from proxy.cache.disk.store import BACK, LOST
 from proxy.cache.precompute.runner import Ahead, Precomputer
@@ -122,6 +123,7 @@ class Services:
                 limit_store=self.limit_store,
                 cache=self.cache,
                 endpoints=lambda: self.registry.endpoints,
+                gates=lambda: self.registry.gates,
                 connections=self.host,
                 controls=self.controls,
                 precompute=self.precomputer,
@@ -456,6 +458,7 @@ class Services:
         admin = make_admin(_AdminView(self, text), self._operator())
         self._cache_operator().add_to(admin)
         self._precompute_operator().add_to(admin)
+        UpstreamsOperator(self.registry.status).add_to(admin)
         self._admin = runner = AdminRunner(admin)
         await runner.setup()
         site: web.BaseSite

@@ -16,6 +16,7 @@ from proxy.cli.run import run
 from proxy.cli.schema import schema
 from proxy.cli.simulate import simulate
 from proxy.cli.test import try_policies
+from proxy.cli.upstreams import upstreams
 from proxy.cli.version import version
 
 __all__ = ["app"]
@@ -47,6 +48,7 @@ app.command(no_args_is_help=True)(simulate)
 app.command("test")(try_policies)
 app.add_typer(keys)
 app.add_typer(cache)
+app.command()(upstreams)
 app.command()(schema)
 app.command()(demo)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from proxy.core.units import format_duration
 
-__all__ = ["print_cache", "print_entries", "print_precomputes", "print_variants"]
+__all__ = ["print_cache", "print_entries", "print_precomputes", "print_table", "print_variants"]
 
 _WIDE: Final = 240  # where no terminal says how wide it is: a program reads whole cells
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -33,7 +33,7 @@ def print_cache(document: Mapping[str, Any]) -> None:
     if rows:
         print()
         heads = ("route", "hit", "stale", "collapsed", "miss", "bypass", "stored", "size")
-        _table(heads, rows, numbers=range(1, 8))
+        print_table(heads, rows, numbers=range(1, 8))
 
 
 def print_entries(entries: Sequence[Mapping[str, Any]], matched: int) -> None:
@@ -53,7 +53,7 @@ def print_entries(entries: Sequence[Mapping[str, Any]], matched: int) -> None:
         )
         for entry in entries
     ]
-    _table(("hits", "size", "status", "age", "fresh for", "tags", "url"), rows, numbers=(0, 1, 2))
+    print_table(("hits", "size", "status", "age", "fresh for", "tags", "url"), rows, numbers=(0, 1, 2))
     if matched > len(entries):
         print(f"and {matched - len(entries)} more")
 
@@ -102,10 +102,10 @@ def print_precomputes(precomputes: Sequence[Mapping[str, Any]]) -> None:
         print("nothing is fetched ahead")
         return
     heads = ("route", "now", "renewed", "every", "took", "runs", "failed", "skipped", "size", "url", "last error")
-    _table(heads, rows, numbers=range(4, 9))
+    print_table(heads, rows, numbers=range(4, 9))
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int]) -> None:
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int]) -> None:
     right = set(numbers)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, head in enumerate(heads):

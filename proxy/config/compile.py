@@ -25,6 +25,7 @@ from proxy.routing.rewrite import compile_rewrite
 from proxy.routing.route import Route
 from proxy.routing.table import RouteTable, conflicts
 from proxy.snapshot import Snapshot
+from proxy.upstreams.queue import PRIORITIES
 from proxy.upstreams.upstream import Upstream, compile_upstream
 from proxy.wire.limits import compile_wire
 
@@ -145,6 +146,7 @@ class Compiler:
             cost_fields=tuple(dict.fromkeys(limit.cost_field for limit in limits if limit.cost_field is not None)),
             cache=compile_cache(settings.cache, self._tiers),
             read_primary=(settings.read or defaults.read) == "primary",
+            priority=PRIORITIES.index(settings.priority),
             requires_user=settings.require_user,
             timeout_s=_first(settings.timeout, defaults.timeout),
             max_body_bytes=_first(settings.max_body, defaults.max_body),

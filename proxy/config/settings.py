@@ -77,6 +77,9 @@ class RouteSettings(Model):
     read: Literal["replica", "primary"] | None = Field(
         None, description="Where GET and HEAD go when the upstream has replicas. Default: replica."
     )
+    priority: Literal["critical", "normal", "background"] = Field(
+        "normal", description="Who is served first while requests wait for a slot of the upstream."
+    )
     require_user: bool = Field(False, description="Without a known user the answer is 401.")
     timeout: Duration | None = Field(
         None, gt=0, description="Until the head of the response, retries included; then 504. Default: 60s."

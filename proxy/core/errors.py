@@ -137,6 +137,13 @@ class ErrorKind(Enum):
         Retry.NEVER,
         "The service is at capacity; the wait was too long.",
     )
+    NO_CHANCE = (
+        "no_chance",
+        Side.UPSTREAM,
+        503,
+        Retry.NEVER,
+        "The service is at capacity; the answer would come too late.",
+    )
     NO_ENDPOINT = ("no_endpoint", Side.UPSTREAM, 503, Retry.NEVER, "The service has no healthy endpoint.")
     CONNECT_REFUSED = ("connect_refused", Side.UPSTREAM, 502, Retry.ALWAYS, "The service refused the connection.")
     CONNECT_TIMEOUT = ("connect_timeout", Side.UPSTREAM, 504, Retry.ALWAYS, "The service could not be reached in time.")

@@ -7,23 +7,26 @@ store, no cache) has no series.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import ProcessCollector
 
 from proxy import __version__
+from proxy.core.clock import monotonic
 from proxy.observe import definitions as d
 from proxy.observe.events import Event
 from proxy.observe.families import Family, Values, edges_of, histograms, numbers, summaries
 from proxy.observe.loop_lag import BOUNDS_S
 from proxy.observe.metrics import DURATION_BOUNDS_S, MAX_OUTCOMES, MAX_ROUTES, OVERFLOW, RouteStats
+from proxy.observe.queues import queues
 from proxy.observe.views import (
     CacheView,
     ConnectionsView,
     ControlsView,
     EndpointView,
+    GateView,
     LimitStoreView,
     LimitView,
     PrecomputeView,
@@ -44,6 +47,10 @@ def _nothing() -> Iterable[EndpointView]:
     return ()
 
 
+def _no_gates() -> Mapping[str, GateView]:
+    return {}
+
+
 @dataclass(slots=True)
 class Sources:
     """Where the numbers are. What is None has no series."""
@@ -53,6 +60,7 @@ class Sources:
     limit_store: LimitStoreView | None = None
     cache: CacheView | None = None
     endpoints: Callable[[], Iterable[EndpointView]] = field(default=_nothing)
+    gates: Callable[[], Mapping[str, GateView]] = field(default=_no_gates)
     connections: ConnectionsView | None = None
     controls: ControlsView | None = None
     precompute: PrecomputeView | None = None
@@ -87,6 +95,7 @@ class Collector:
         if sources.purges is not None:
             yield from _purges(sources.purges)
         yield from _endpoints(list(sources.endpoints()))
+        yield from queues(sources.gates(), monotonic())
         yield from _weir(observe, snapshot)
         yield from _process(self._process)
 
@@ -239,7 +248,6 @@ _OF_AN_ENDPOINT: Final[tuple[tuple[d.Definition, _Reads], ...]] = (
         d.ENDPOINT_CONNECTIONS,
         {"in_use": lambda endpoint: endpoint.pool.in_use, "idle": lambda endpoint: endpoint.pool.idle},
     ),
-    (d.ENDPOINT_WAITING, {"": lambda endpoint: endpoint.pool.waiting}),
     (d.ENDPOINT_REQUESTS, {"": lambda endpoint: endpoint.requests}),
     (d.ENDPOINT_FAILURES, {"": lambda endpoint: endpoint.failures}),
     (
@@ -247,13 +255,6 @@ _OF_AN_ENDPOINT: Final[tuple[tuple[d.Definition, _Reads], ...]] = (
         {"ok": lambda endpoint: endpoint.pool.connects, "failed": lambda endpoint: endpoint.pool.connect_failures},
     ),
     (d.ENDPOINT_REUSES, {"": lambda endpoint: endpoint.pool.reuses}),
-    (
-        d.ENDPOINT_REJECTIONS,
-        {
-            "queue_full": lambda endpoint: endpoint.pool.queue_full,
-            "queue_timeout": lambda endpoint: endpoint.pool.queue_timeouts,
-        },
-    ),
 )
 
 

@@ -24,6 +24,8 @@ class Definition:
 
 _ROUTE: Final = ("route",)
 _ENDPOINT: Final = ("upstream", "endpoint")
+_UPSTREAM: Final = ("upstream",)
+_CLASS: Final = ("upstream", "class")
 
 REQUESTS: Final = Definition(
     "weir_requests_total",
@@ -294,9 +296,6 @@ ENDPOINT_CONNECTIONS: Final = Definition(
     (*_ENDPOINT, "state"),
     "Connections to the endpoint: `in_use` (being opened, or carrying an exchange) or `idle`.",
 )
-ENDPOINT_WAITING: Final = Definition(
-    "weir_endpoint_waiting", "gauge", _ENDPOINT, "Requests that wait for a slot at the endpoint."
-)
 ENDPOINT_REQUESTS: Final = Definition(
     "weir_endpoint_requests_total", "counter", _ENDPOINT, "Attempts at the endpoint that ended, well or not."
 )
@@ -312,11 +311,55 @@ ENDPOINT_CONNECTS: Final = Definition(
 ENDPOINT_REUSES: Final = Definition(
     "weir_endpoint_reuses_total", "counter", _ENDPOINT, "Attempts on a connection that was open already."
 )
-ENDPOINT_REJECTIONS: Final = Definition(
-    "weir_endpoint_rejections_total",
+
+UPSTREAM_SLOTS: Final = Definition(
+    "weir_upstream_slots", "gauge", _UPSTREAM, "Exchanges that the upstream may have at once, at all its endpoints."
+)
+UPSTREAM_IN_USE: Final = Definition(
+    "weir_upstream_in_use", "gauge", _UPSTREAM, "Of these slots, those in use; connects under way included."
+)
+UPSTREAM_WAITING: Final = Definition(
+    "weir_upstream_waiting", "gauge", _CLASS, "Requests that wait for a slot of the upstream."
+)
+UPSTREAM_WAITING_BYTES: Final = Definition(
+    "weir_upstream_waiting_bytes", "gauge", _UPSTREAM, "Bytes of content that they hold in memory."
+)
+UPSTREAM_OLDEST_WAIT: Final = Definition(
+    "weir_upstream_oldest_wait_seconds", "gauge", _UPSTREAM, "How long the one has waited that has waited longest."
+)
+UPSTREAM_NEWEST_FIRST: Final = Definition(
+    "weir_upstream_newest_first",
+    "gauge",
+    _CLASS,
+    "1 while the newest are served first, because the queue has not emptied for half a second.",
+)
+UPSTREAM_WAIT: Final = Definition(
+    "weir_upstream_wait_seconds", "histogram", _CLASS, "Of requests that got a slot after a wait: how long it was."
+)
+UPSTREAM_REFUSED: Final = Definition(
+    "weir_upstream_refused_total",
     "counter",
-    (*_ENDPOINT, "reason"),
-    "Requests that got no slot: `queue_full`, or `queue_timeout` after waiting.",
+    (*_CLASS, "reason"),
+    "Requests that got no slot: `queue_full`; `queue_timeout` after waiting; `no_chance`, which would have waited for "
+    "longer than it could.",
+)
+UPSTREAM_DISPLACED: Final = Definition(
+    "weir_upstream_displaced_total",
+    "counter",
+    _CLASS,
+    "Of those refused with `queue_full`, those that waited and had to make room for others.",
+)
+UPSTREAM_LEFT: Final = Definition(
+    "weir_upstream_left_total", "counter", _CLASS, "Requests whose client left while they waited."
+)
+UPSTREAM_SERVICE: Final = Definition(
+    "weir_upstream_service_seconds",
+    "gauge",
+    _UPSTREAM,
+    "How long an exchange has its slot, on average of the last seconds; no series when there were too few.",
+)
+UPSTREAM_RATE: Final = Definition(
+    "weir_upstream_served_per_second", "gauge", _UPSTREAM, "Exchanges a second, on average of the last seconds."
 )
 
 LOOP_LAG: Final = Definition(
@@ -363,8 +406,13 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
         *(PURGES_ANNOUNCED, PURGE_RECORDS, PURGES_RECEIVED, PURGE_LAG, PURGE_GAPS, PURGES_PENDING, PURGES_CURRENT),
     ),
     "Endpoints": (
-        *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_WAITING, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),
-        *(ENDPOINT_CONNECTS, ENDPOINT_REUSES, ENDPOINT_REJECTIONS),
+        *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),
+        *(ENDPOINT_CONNECTS, ENDPOINT_REUSES),
+    ),
+    "Queues": (
+        *(UPSTREAM_SLOTS, UPSTREAM_IN_USE, UPSTREAM_WAITING, UPSTREAM_WAITING_BYTES, UPSTREAM_OLDEST_WAIT),
+        *(UPSTREAM_NEWEST_FIRST, UPSTREAM_WAIT, UPSTREAM_REFUSED, UPSTREAM_DISPLACED, UPSTREAM_LEFT),
+        *(UPSTREAM_SERVICE, UPSTREAM_RATE),
     ),
     "Weir itself": (LOOP_LAG, ACCESS_LOG, EVENTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_RELOADS, BUILD_INFO),
 }

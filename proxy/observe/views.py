@@ -67,13 +67,9 @@ class PoolView(Protocol):
     connects: int
     connect_failures: int
     reuses: int
-    queue_full: int
-    queue_timeouts: int
 
     @property
     def idle(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
 
 
 class AddressView(Protocol):
@@ -92,6 +88,41 @@ class EndpointView(Protocol):
     def pool(self) -> PoolView: ...
     @property
     def healthy(self) -> bool: ...
+
+
+class ClassStatsView(Protocol):
+    """Counters of those of one class who waited."""
+
+    buckets: list[int]
+    wait_s: float
+    refused: dict[str, int]
+    displaced: int
+    left: int
+
+
+class QueueStatsView(Protocol):
+    @property
+    def classes(self) -> tuple[ClassStatsView, ...]: ...
+
+
+class GateView(Protocol):
+    """Who waits for an upstream. Classes go by their place in upstreams.queue.PRIORITIES."""
+
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def waiting_bytes(self) -> int: ...
+    @property
+    def mean_service_s(self) -> float | None: ...
+    @property
+    def drain_per_s(self) -> float: ...
+    @property
+    def stats(self) -> QueueStatsView: ...
+    def depth(self, rank: int) -> int: ...
+    def oldest_wait_s(self, now: float) -> float: ...
+    def is_newest_first(self, rank: int) -> bool: ...
 
 
 class ConnectionsView(Protocol):

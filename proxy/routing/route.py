@@ -47,6 +47,7 @@ class Route:
     cache: Any = None  # cache.policy.CachePolicy or None
     read_primary: bool = False  # send safe methods to the primary too
     requires_user: bool = False
+    priority: int = 1  # while requests wait for an upstream: 0 critical, 1 normal, 2 background
     timeout_s: float = 60.0  # until the response head, retries included
     max_body_bytes: int | None = None
     rewrite: Any = None  # routing.rewrite.Rewrite or None

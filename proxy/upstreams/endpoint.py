@@ -23,6 +23,7 @@ _NOT_ITS_FAULT: Final = frozenset(
     {
         ErrorKind.QUEUE_FULL,
         ErrorKind.QUEUE_TIMEOUT,
+        ErrorKind.NO_CHANCE,
         ErrorKind.NO_ENDPOINT,
         ErrorKind.REUSED_CONNECTION_CLOSED,  # both sides may end a connection that nobody uses (RFC 9112 §9.5)
     }
@@ -88,6 +89,7 @@ class Endpoint(Generic[ConnectionT]):
         self._rng = rng
         self._on_change = on_change
         pool.on_warm_failed = self._warm_failed
+        pool.endpoint = self
 
     @property
     def healthy(self) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Generic
 
 from proxy.upstreams.endpoint import Endpoint
+from proxy.upstreams.gate import Gate
+from proxy.upstreams.gate_status import gate_status
 from proxy.upstreams.health import NEVER
 from proxy.upstreams.lease import ConnectionT
 from proxy.upstreams.retry import RetryBudget
@@ -35,10 +37,15 @@ class Role(Generic[ConnectionT]):
 class Group(Generic[ConnectionT]):
     """One upstream, alive. `drop_at` is set when the configuration has no such upstream any more."""
 
-    __slots__ = ("_pick", "budget", "drop_at", "endpoints", "primary", "replicas")
+    __slots__ = ("_pick", "budget", "drop_at", "endpoints", "gate", "primary", "replicas")
 
     def __init__(
-        self, select: str, primary: Role[ConnectionT], replicas: Role[ConnectionT], budget: RetryBudget
+        self,
+        select: str,
+        primary: Role[ConnectionT],
+        replicas: Role[ConnectionT],
+        budget: RetryBudget,
+        gate: Gate[ConnectionT] | None = None,
     ) -> None:
         self._pick = POLICIES[select]
         self.primary = primary
@@ -46,11 +53,18 @@ class Group(Generic[ConnectionT]):
         self.endpoints = tuple(dict.fromkeys(primary.endpoints + replicas.endpoints))
         self.budget = budget
         self.drop_at = NEVER
+        pool = self.endpoints[0].pool
+        self.gate = gate if gate is not None else Gate(pool.numbers, pool.clock)  # kept over a reload
+        for endpoint in self.endpoints:
+            self.gate.attach(endpoint.pool)
+        self.gate.resize(pool.numbers)
+        self._lead()
 
     def refresh(self) -> None:
         """The health of an endpoint has changed."""
         self.primary.refresh()
         self.replicas.refresh()
+        self._lead()
 
     def select(self, use_replicas: bool, exclude: Endpoint[ConnectionT] | None) -> Endpoint[ConnectionT]:
         """See Registry.select."""
@@ -86,8 +100,17 @@ class Group(Generic[ConnectionT]):
         return {
             "available": bool(self.primary.available),
             "healthy": all(endpoint.healthy for endpoint in self.endpoints),
+            "pool": self.gate.stats_now(),
+            "queue": gate_status(self.gate, now),
             "endpoints": [{"roles": self._roles_of(endpoint), **endpoint.status(now)} for endpoint in self.endpoints],
         }
+
+    def _lead(self) -> None:
+        """Tell the gate which endpoints those who wait may have; where all are out, any of them."""
+        primaries = self.primary.available or self.primary.endpoints
+        replicas = self.replicas.available or self.replicas.endpoints
+        reads = self.replicas.available or primaries  # reads go to the primary when no replica is up
+        self.gate.lead_to([[endpoint.pool for endpoint in role] for role in (primaries, reads, replicas)])
 
     def _roles_of(self, endpoint: Endpoint[ConnectionT]) -> list[str]:
         roles = (("primary", self.primary), ("replica", self.replicas))

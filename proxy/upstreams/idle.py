@@ -66,7 +66,7 @@ class IdleStack(Generic[ConnectionT]):
             if (
                 connection.is_clean  # W1: it closes itself on any byte, and is looked at once more
                 and now - since < self._idle_timeout_s
-                and now - connection.opened_at < self._max_lifetime_s
+                and now < connection.retires_at
             ):
                 return connection
             self._discard(connection)
@@ -90,7 +90,8 @@ class IdleStack(Generic[ConnectionT]):
         for position in range(len(self._connections) - 1, -1, -1):
             if (
                 now - self._since[position] >= self._idle_timeout_s
-                or now - self._connections[position].opened_at >= self._max_lifetime_s
+                or now >= self._connections[position].retires_at
+                or now - self._connections[position].opened_at >= self._max_lifetime_s  # a reload may have lowered it
             ):
                 self._discard_at(position)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["Connection", "ConnectionT", "Lease", "Lender"]
+__all__ = ["Connection", "ConnectionT", "LateLease", "Lease", "Lender"]
 
 
 class Connection(Protocol):
@@ -17,6 +17,7 @@ class Connection(Protocol):
     """
 
     opened_at: float
+    retires_at: float  # set by the pool: not used again from then on
     on_closed: Callable[[Any], None] | None
 
     @property
@@ -34,6 +35,8 @@ _LentT = TypeVar("_LentT", bound=Connection, contravariant=True)
 class Lender(Protocol[_LentT]):
     """Who gets the connection back."""
 
+    endpoint: Any  # upstreams.endpoint.Endpoint, whose connections it lends
+
     def take_back(self, connection: _LentT, clean: bool) -> None:
         """Called once for every lease."""
 
@@ -44,13 +47,19 @@ class Lease(Generic[ConnectionT]):
     As an async context manager it is released as not clean unless that was done before.
     """
 
-    __slots__ = ("_lender", "connection", "queue_s", "reused")
+    __slots__ = ("_lender", "connection", "reused")
 
-    def __init__(self, lender: Lender[ConnectionT], connection: ConnectionT, reused: bool, queue_s: float) -> None:
+    queue_s: float = 0.0  # seconds spent waiting for a slot, the time to connect left out
+
+    def __init__(self, lender: Lender[ConnectionT], connection: ConnectionT, reused: bool) -> None:
         self._lender: Lender[ConnectionT] | None = lender
         self.connection = connection
         self.reused = reused  # it has carried an exchange or waited before: it may be dead without knowing
-        self.queue_s = queue_s  # seconds spent waiting for a slot, the time to connect left out
+
+    @property
+    def endpoint(self) -> Any:
+        """Whose connection it is: of several that would do, the one that was free first. None once it is released."""
+        return None if self._lender is None else self._lender.endpoint
 
     def release(self, clean: bool) -> None:
         """Give the connection back. `clean` says that request and response are complete on it and that both sides
@@ -69,3 +78,13 @@ class Lease(Generic[ConnectionT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release(False)
+
+
+class LateLease(Lease[ConnectionT]):
+    """A lease that was waited for. Apart, because most are not, and a field that is not written costs nothing."""
+
+    __slots__ = ("queue_s",)
+
+    def __init__(self, lender: Lender[ConnectionT], connection: ConnectionT, reused: bool, queue_s: float) -> None:
+        super().__init__(lender, connection, reused)
+        self.queue_s = queue_s

@@ -17,6 +17,7 @@ from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.upstreams.address import Address
 from proxy.upstreams.endpoint import Endpoint
+from proxy.upstreams.gate import Gate
 from proxy.upstreams.group import Group, Role
 from proxy.upstreams.health import NEVER
 from proxy.upstreams.lease import ConnectionT
@@ -87,6 +88,11 @@ class Registry(Generic[ConnectionT]):
     def endpoints(self) -> Sequence[Endpoint[ConnectionT]]:
         """Those of the configuration in force, for metrics."""
         return list(self._endpoints.values())
+
+    @property
+    def gates(self) -> dict[str, Gate[ConnectionT]]:
+        """By name of the upstream: who waits for it, for metrics."""
+        return {name: group.gate for name, group in self._groups.items() if group.drop_at == NEVER}
 
     def status(self) -> dict[str, Any]:
         """By name of the upstream: whether it can serve, and its endpoints with role, health, last check and pool."""
@@ -163,7 +169,8 @@ class Registry(Generic[ConnectionT]):
         primary = Role([self._endpoints[_key(upstream, address)] for address in upstream.primary])
         replicas = Role([self._endpoints[_key(upstream, address)] for address in upstream.replicas])
         before = self._groups.get(upstream.name)
-        return Group(upstream.select, primary, replicas, before.budget if before is not None else RetryBudget(now))
+        budget = before.budget if before is not None else RetryBudget(now)
+        return Group(upstream.select, primary, replicas, budget, before.gate if before is not None else None)
 
     def _retire(self, now: float) -> None:
         for key, (drain_at, endpoint) in list(self._leaving.items()):

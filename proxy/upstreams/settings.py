@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.json_schema import WithJsonSchema
 
-from proxy.core.settings import Duration, FileName, Model
+from proxy.core.settings import Duration, FileName, Model, Size
 from proxy.upstreams.address import parse_address
 
 __all__ = ["HealthSettings", "PoolSettings", "UpstreamSettings", "UpstreamTlsSettings"]
@@ -43,10 +43,16 @@ Urls = Annotated[
 
 
 class PoolSettings(Model):
-    """Connections to one endpoint, and the queue before them. Every number is per endpoint."""
+    """Connections to each endpoint, and the queue before all of them."""
 
     max_in_flight: int = Field(
         default=64, ge=1, le=100_000, description="Most exchanges, and so connections, an endpoint has at once."
+    )
+    max_in_flight_total: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Most exchanges that all endpoints of the upstream have at once. Default: only the bound of each.",
     )
     min_idle: int = Field(default=0, ge=0, description="Connections kept open and ready, without any request.")
     max_idle: int | None = Field(
@@ -55,19 +61,37 @@ class PoolSettings(Model):
     idle_timeout: Duration = Field(
         default=60.0, gt=0, description="An unused connection is closed after this; keep it below the backend's own."
     )
-    max_lifetime: Duration = Field(default=300.0, gt=0, description="A connection of this age is not used again.")
+    max_lifetime: Duration = Field(
+        default=300.0,
+        gt=0,
+        description="No connection gets older. Each one ends at 90 % to 100 % of this, so that not all end at once.",
+    )
     connect_timeout: Duration = Field(default=1.0, gt=0, description="Longest time to connect, TLS included, or 504.")
     queue: int = Field(
-        default=128, ge=0, le=1_000_000, description="Most requests that wait for a free slot, or 503. 0: none."
+        default=128,
+        ge=0,
+        le=1_000_000,
+        description="Most requests that wait for a slot of the upstream; for its replicas apart. Or 503. 0: none.",
+    )
+    queue_bytes: Size = Field(
+        default=64 << 20, ge=0, description="Most content that waiting requests hold in memory, or 503."
     )
     queue_timeout: Duration = Field(default=2.0, gt=0, description="Longest wait for a free slot, or 503.")
 
     @model_validator(mode="after")
-    def _check_min_idle(self) -> PoolSettings:
+    def _check_bounds(self) -> PoolSettings:
         most = self.max_in_flight if self.max_idle is None else min(self.max_idle, self.max_in_flight)
         if self.min_idle > most:
             name = "max_idle" if most == self.max_idle else "max_in_flight"
             raise ValueError(f"min_idle ({self.min_idle}) is above {name} ({most})")
+        total = self.max_in_flight_total
+        if total is not None and self.min_idle > total:
+            raise ValueError(f"min_idle ({self.min_idle}) is above max_in_flight_total ({total})")
+        if total is not None and "max_in_flight" in self.model_fields_set and self.max_in_flight > total:
+            raise ValueError(
+                f"max_in_flight ({self.max_in_flight}) is above max_in_flight_total ({total}): no endpoint could have "
+                "that many"
+            )
         return self
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.http.forwarding import forwarding_lines, upstream_fields
+from proxy.upstreams.bid import bid_of
 from proxy.upstreams.retry import IDEMPOTENT, may_retry
 from proxy.wire.limits import HIGH_WATER_BYTES
 
@@ -59,7 +60,7 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
             if not registry.spend_retry(route.upstream, monotonic()):
                 raise
             reused_died = error.kind is ErrorKind.REUSED_CONNECTION_CLOSED
-            failed = None if reused_died else endpoint
+            failed = None if reused_died else exchange.endpoint
 
 
 def has_replica(exchange: Exchange, registry: Registry[Any]) -> bool:
@@ -90,13 +91,17 @@ async def _attempt(
     if lease is None:
         asked_at = now
         try:
-            lease = await pool.lease(deadline_at, now, fresh=fresh)
+            lease = await pool.lease(deadline_at, now, fresh=fresh, bid=bid_of(exchange, route))
         except ProxyError as error:
             now = monotonic()
             exchange.queue_s += now - asked_at
             endpoint.failed(error.kind, now)
             raise
         exchange.queue_s += lease.queue_s
+        endpoint = exchange.endpoint = lease.endpoint  # it waited for any that would do
+        if lease.queue_s and route.cache is None and (who := exchange.downstream) is not None and who.has_left():
+            lease.release(True)  # it is unused; what is fetched for the cache is for others too
+            raise ProxyError(ErrorKind.CLIENT_DISCONNECTED, "left while waiting for a slot")
         now = monotonic()
     connection: Any = lease.connection
     try:

@@ -13,7 +13,7 @@ __all__ = ["HealthRules", "PoolNumbers", "Upstream", "compile_upstream"]
 
 @dataclass(frozen=True, slots=True)
 class PoolNumbers:
-    """Bounds of the pool of one endpoint."""
+    """Bounds of the pool of one endpoint, and of the queue before all of them."""
 
     max_in_flight: int = 64  # leases, connects under way included; also the most connections that are ever open
     min_idle: int = 0
@@ -21,8 +21,10 @@ class PoolNumbers:
     idle_timeout_s: float = 60.0
     max_lifetime_s: float = 300.0
     connect_timeout_s: float = 1.0
-    queue: int = 128  # waiting exchanges
+    queue: int = 128  # waiting exchanges, of the upstream
     queue_timeout_s: float = 2.0
+    queue_bytes: int = 64 << 20  # of content that they hold
+    max_in_flight_total: int | None = None  # leases at all endpoints of the upstream; None: no bound of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def _compile_pool(settings: PoolSettings) -> PoolNumbers:
         connect_timeout_s=settings.connect_timeout,
         queue=settings.queue,
         queue_timeout_s=settings.queue_timeout,
+        queue_bytes=settings.queue_bytes,
+        max_in_flight_total=settings.max_in_flight_total,
     )
 
 

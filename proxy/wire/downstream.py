@@ -293,6 +293,10 @@ class DownstreamConnection(asyncio.Protocol):
     def is_gone(self) -> bool:
         return self._is_closing or self.transport.is_closing()
 
+    def has_left(self) -> bool:
+        """Gone, or a moment away from being found so: to be asked before work is begun for a client that waited."""
+        return self.is_gone or (self._eof and half_close.has_reset(self.transport))
+
     def want_content(self) -> None:
         """Somebody will read the request's content: answer an Expect that is still open (W11)."""
         current = self._current

@@ -27,11 +27,17 @@ def watch(transport: asyncio.Transport, gone: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def look() -> None:
-        if not transport.is_closing() and sock.fileno() >= 0 and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if not transport.is_closing() and has_reset(transport):
             gone()
 
     for delay_s in LOOKS_S:
         loop.call_later(delay_s, look)
+
+
+def has_reset(transport: asyncio.Transport) -> bool:
+    """A reset has come that nobody was told of yet. True once only: asking takes it from the socket."""
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.fileno() >= 0 and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 def watch_stream(loop: asyncio.AbstractEventLoop, writes: Callable[[], int], gone: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ _NO_CONTENT = frozenset({204, 304, 101})
 _PROXY_STATUS: dict[ErrorKind, bytes] = {
     ErrorKind.QUEUE_FULL: b"connection_limit_reached",
     ErrorKind.QUEUE_TIMEOUT: b"connection_limit_reached",
+    ErrorKind.NO_CHANCE: b"connection_limit_reached",
     ErrorKind.NO_ENDPOINT: b"destination_unavailable",
     ErrorKind.CONNECT_REFUSED: b"connection_refused",
     ErrorKind.CONNECT_TIMEOUT: b"connection_timeout",

@@ -72,6 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
         "is_clean",
         "on_closed",
         "opened_at",
+        "retires_at",
         "transport",
     )
 
@@ -111,6 +112,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_clean = False
         self.on_closed: Callable[[Any], None] | None = None  # when it dies while nobody uses it
         self.opened_at = 0.0
+        self.retires_at = NEVER  # set by the pool
         self.transport: asyncio.Transport
 
     # -- for the stage --

@@ -16,6 +16,7 @@ from tests.line.client import Answer, at_once
 from tests.line.conftest import Configure
 from tests.line.process import Weir, eventually
 
+NORMAL = {"class": "normal"}
 CONFIG = """
 upstreams:
   shop:
@@ -151,7 +152,7 @@ def test_a_full_queue_is_a_503_at_once_and_a_long_wait_is_a_503_later(weir: Weir
         said = weir.logged(answer)
         assert (said["status"], said["reason"]) == (503, reason)
         assert weir.metric("weir_requests_total", route="narrow", status="503", reason=reason) == 1
-        assert weir.metric("weir_endpoint_rejections_total", upstream="narrow", reason=reason) == 1
+        assert weir.metric("weir_upstream_refused_total", upstream="narrow", reason=reason, **NORMAL) == 1
     assert 350 <= weir.logged(second)["queue_ms"] < 900
     assert weir.get("/narrow/after").status == 200
 
@@ -166,7 +167,7 @@ routes: [{{name: all, upstream: app}}]
     assert {answer.status for answer in answers} == {200}
     assert backend.most_in_flight == 3
     assert backend.connections <= 3
-    assert weir.metric("weir_endpoint_waiting", upstream="app") == 0.0
+    assert weir.metric("weir_upstream_waiting", upstream="app", **NORMAL) == 0.0
     assert weir.metric("weir_endpoint_connections", upstream="app", state="in_use") == 0.0
 
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.errors import ErrorKind
 from proxy.observe.collector import Collector, Sources
-from proxy.observe.definitions import DEFINITIONS, DURATION, ENDPOINT_WAITING, Definition
+from proxy.observe.definitions import DEFINITIONS, DURATION, ENDPOINT_REUSES, Definition
 from proxy.observe.events import Event
 from proxy.observe.exposition import SLICE, expose
 from proxy.observe.families import numbers
@@ -44,9 +44,7 @@ class Disk(SimpleNamespace):
 
 def full_sources(observe: Observe) -> Sources:
     """Every part that Weir can have, with a number of its own in every place."""
-    pool = SimpleNamespace(
-        in_use=2, idle=3, waiting=4, connects=5, connect_failures=6, reuses=7, queue_full=8, queue_timeouts=9
-    )
+    pool = SimpleNamespace(in_use=2, idle=3, connects=5, connect_failures=6, reuses=7)
     endpoint = SimpleNamespace(
         upstream_name="app",
         address=SimpleNamespace(label="127.0.0.1:3000"),
@@ -141,12 +139,9 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_endpoint_healthy", 1): endpoint,
         ("weir_endpoint_connections", 2): endpoint | {"state": "in_use"},
         ("weir_endpoint_connections", 3): endpoint | {"state": "idle"},
-        ("weir_endpoint_waiting", 4): endpoint,
         ("weir_endpoint_connects_total", 5): endpoint | {"result": "ok"},
         ("weir_endpoint_connects_total", 6): endpoint | {"result": "failed"},
         ("weir_endpoint_reuses_total", 7): endpoint,
-        ("weir_endpoint_rejections_total", 8): endpoint | {"reason": "queue_full"},
-        ("weir_endpoint_rejections_total", 9): endpoint | {"reason": "queue_timeout"},
         ("weir_endpoint_requests_total", 11): endpoint,
         ("weir_endpoint_failures_total", 12): endpoint,
         ("weir_limit_store_requests_total", 21): {"mode": "shared"},
@@ -339,7 +334,7 @@ async def test_any_byte_in_a_label_survives_the_text(observe: Observe) -> None:
 
 
 def test_configured_names_past_the_cap_are_summed_under_other() -> None:
-    samples = list(numbers(ENDPOINT_WAITING, [(("app", f"e{number}"), 2) for number in range(10)], 3).samples)
+    samples = list(numbers(ENDPOINT_REUSES, [(("app", f"e{number}"), 2) for number in range(10)], 3).samples)
     assert len(samples) == 4
     assert samples[-1].labels == {"upstream": OVERFLOW, "endpoint": OVERFLOW}
     assert samples[-1].value == 14
@@ -347,7 +342,7 @@ def test_configured_names_past_the_cap_are_summed_under_other() -> None:
 
 def test_wrong_labels_are_a_defect_that_shows() -> None:
     with pytest.raises(ValueError, match="zip"):
-        list(numbers(ENDPOINT_WAITING, [(("app",), 1)]).samples)
+        list(numbers(ENDPOINT_REUSES, [(("app",), 1)]).samples)
 
 
 class Big:

@@ -14,10 +14,13 @@ from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.shared.redis_store import RedisStore
+from proxy.observe import queues
 from proxy.observe.collector import Collector, Sources
 from proxy.observe.exposition import expose
 from proxy.observe.observe import Observe
 from proxy.upstreams.address import parse_address
+from proxy.upstreams.queue import PRIORITIES
+from proxy.upstreams.queue_stats import WAIT_BOUNDS_S
 from proxy.upstreams.registry import Registry
 from proxy.upstreams.upstream import Upstream
 from proxy.wire.host import Host
@@ -49,8 +52,43 @@ async def test_endpoints_of_the_registry(observe: Observe) -> None:
         ({"upstream": "app", "endpoint": "unix:/run/app.sock"}, 1),
     ]
     assert [number for _, number in await read(sources, "weir_endpoint_failures_total")] == [1, 0]
-    for name in ("connections", "waiting", "requests_total", "connects_total", "reuses_total", "rejections_total"):
+    for name in ("connections", "requests_total", "connects_total", "reuses_total"):
         assert await read(sources, f"weir_endpoint_{name}")
+
+
+async def test_queues_of_upstreams(observe: Observe) -> None:
+    async def never(*_: object) -> Any:
+        raise AssertionError("nobody connects here")
+
+    registry: Registry[Any] = Registry(never, clock=lambda: 10.0)
+    registry.apply({"app": Upstream("app", (parse_address("http://127.0.0.1:3000"),))}, 10.0)
+    gate = registry.gates["app"]
+    gate.stats.classes[0].waited(0.003)
+    gate.stats.classes[2].refused["no_chance"] = 4
+    gate.stats.classes[1].left = 5
+    gate.stats.classes[1].displaced = 6
+    sources = Sources(observe, gates=lambda: registry.gates)
+    assert await read(sources, "weir_upstream_slots") == [({"upstream": "app"}, 64)]
+    assert await read(sources, "weir_upstream_in_use") == [({"upstream": "app"}, 0)]
+    assert [labels["class"] for labels, _ in await read(sources, "weir_upstream_waiting")] == list(PRIORITIES)
+    waits = [number for labels, number in await read(sources, "weir_upstream_wait_seconds_bucket") if number]
+    assert len(waits) == len(WAIT_BOUNDS_S) + 1 - WAIT_BOUNDS_S.index(0.005)
+    refused = {
+        (labels["class"], labels["reason"]): n for labels, n in await read(sources, "weir_upstream_refused_total")
+    }
+    assert refused[("background", "no_chance")] == 4
+    assert len(refused) == 9
+    assert [n for _, n in await read(sources, "weir_upstream_left_total")] == [0, 5, 0]
+    assert [n for _, n in await read(sources, "weir_upstream_displaced_total")] == [0, 6, 0]
+    assert await read(sources, "weir_upstream_served_per_second") == [({"upstream": "app"}, 0)]
+    assert not await read(sources, "weir_upstream_service_seconds")  # nothing was seen yet
+    for name in ("waiting_bytes", "oldest_wait_seconds", "newest_first"):
+        assert await read(sources, f"weir_upstream_{name}")
+
+
+def test_what_metrics_say_of_queues_is_what_queues_count() -> None:
+    assert queues.CLASSES == PRIORITIES
+    assert queues.WAIT_BOUNDS_S == WAIT_BOUNDS_S
 
 
 async def test_limits_and_their_store(observe: Observe) -> None:

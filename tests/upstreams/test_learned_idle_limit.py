@@ -12,6 +12,7 @@ from proxy.upstreams.idle import IdleStack
 class _Connection:
     is_clean = True
     opened_at = 0.0
+    retires_at = inf
     on_closed = None
 
     def close(self) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,11 +22,14 @@ Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 @pytest.fixture
 def make_pool(backend: Any, clock: Any, open_line: Any) -> Callable[..., Pool]:
     def make(**numbers: Any) -> Pool:
-        return EndpointPool(
-            backend.address, PoolNumbers(**numbers), lambda: open_line(backend.address, clock()), clock=clock
-        )
+        connect = partial(open_line_now, backend, clock, open_line)
+        return EndpointPool(backend.address, PoolNumbers(**numbers), connect, clock=clock, rng=lambda: 0.0)
 
     return make
+
+
+async def open_line_now(backend: Any, clock: Any, open_line: Any) -> Any:
+    return await open_line(backend.address, clock())
 
 
 def state(pool: Pool) -> tuple[int, int, int, int]:

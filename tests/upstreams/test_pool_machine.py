@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.tasks import Run, start_now
 from proxy.upstreams.address import parse_address
+from proxy.upstreams.claims import Bid, Reach
 from proxy.upstreams.lease import Lease
 from proxy.upstreams.pool import EndpointPool
 from proxy.upstreams.upstream import PoolNumbers
@@ -27,6 +28,7 @@ T = TypeVar("T")
 EXPECTED = {
     ErrorKind.QUEUE_FULL,
     ErrorKind.QUEUE_TIMEOUT,
+    ErrorKind.NO_CHANCE,
     ErrorKind.CONNECT_REFUSED,
     ErrorKind.CONNECT_TIMEOUT,
     ErrorKind.NO_ENDPOINT,
@@ -40,6 +42,7 @@ class Scripted:
 
     def __init__(self, opened_at: float) -> None:
         self.opened_at = opened_at
+        self.retires_at = float("inf")
         self.on_closed: Callable[[Scripted], None] | None = None
         self.is_alive = True
         self.times_closed = 0
@@ -157,9 +160,17 @@ class PoolMachine(RuleBasedStateMachine):
     def a_turn_passes(self) -> None:
         self.turn()
 
-    @rule(fresh=st.booleans(), patience_s=st.sampled_from([0.4, 60.0]), as_task=st.booleans())
-    def somebody_asks(self, fresh: bool, patience_s: float, as_task: bool) -> None:
-        asker = Asker(partial(self.pool.lease, self.now + patience_s, self.now, fresh=fresh))
+    @rule(
+        fresh=st.booleans(),
+        patience_s=st.sampled_from([0.4, 60.0]),
+        as_task=st.booleans(),
+        rank=st.integers(0, 2),
+        share=st.sampled_from("ab"),
+        reach=st.sampled_from([Reach.ONE, Reach.PRIMARY]),  # the pool is its own gate's only one: both mean the same
+    )
+    def somebody_asks(self, fresh: bool, patience_s: float, as_task: bool, rank: int, share: str, reach: int) -> None:
+        bid = Bid(reach, rank, share)
+        asker = Asker(partial(self.pool.lease, self.now + patience_s, self.now, fresh=fresh, bid=bid))
         self.askers.append(asker)
         if as_task:
             asker.carrier = self.loop.create_task(asker.ask())

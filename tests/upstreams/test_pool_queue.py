@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.upstreams.claims import Throughput
 from proxy.upstreams.lease import Lease
 from proxy.upstreams.pool import EndpointPool
 from proxy.upstreams.upstream import PoolNumbers
@@ -95,7 +94,7 @@ async def test_a_full_queue_refuses_at_once(make_pool: Any, clock: Any) -> None:
         await hold(pool, clock)
     assert caught.value.kind is ErrorKind.QUEUE_FULL
     assert caught.value.retry_after_s == 1.0
-    assert (pool.queue_full, pool.waiting) == (1, 2)
+    assert (pool.gate.stats.refused()["queue_full"], pool.waiting) == (1, 2)
     lease.release(True)
     (await waiters[0]).release(True)
     (await waiters[1]).release(True)
@@ -122,7 +121,7 @@ async def test_waiting_ends(make_pool: Any, clock: Any, deadline_s: float, waits
         await soon(waiter)
     assert caught.value.kind is ErrorKind.QUEUE_TIMEOUT
     assert caught.value.retry_after_s is not None
-    assert (pool.waiting, pool.queue_timeouts, pool.in_use) == (0, 1, 1)
+    assert (pool.waiting, pool.gate.stats.refused()["queue_timeout"], pool.in_use) == (0, 1, 1)
     lease.release(True)
     assert (pool.in_use, pool.idle) == (0, 1)
 
@@ -222,15 +221,3 @@ async def test_closing_sends_all_who_wait_away(make_pool: Any, clock: Any) -> No
     assert caught.value.kind is ErrorKind.DRAINING
     lease.release(True)
     assert pool.closed
-
-
-@pytest.mark.parametrize(
-    ("leases_a_second", "waiting", "seconds"),
-    [(0, 10, 1.0), (100, 49, 1.0), (10, 49, 5.0), (1, 128, 30.0)],
-    ids=["nothing known", "fast", "slow", "never more than half a minute"],
-)
-def test_retry_after_says_when_the_queue_will_be_served(leases_a_second: int, waiting: int, seconds: float) -> None:
-    throughput = Throughput(0.0)
-    for second in range(1, 40):
-        throughput.measure(second * leases_a_second, float(second))
-    assert throughput.retry_after_s(waiting) == pytest.approx(seconds, rel=0.01)

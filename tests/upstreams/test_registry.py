@@ -10,6 +10,7 @@ import pytest
 
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.upstreams.address import Address, parse_address
+from proxy.upstreams.queue import PRIORITIES
 from proxy.upstreams.registry import GRACE_S, Registry
 from proxy.upstreams.tls import UpstreamTls
 from proxy.upstreams.upstream import HealthRules, PoolNumbers, Upstream
@@ -413,10 +414,14 @@ async def test_the_status_tells_everything(registry: Registry[Any], clock: Any) 
     b = endpoint_of(registry, B)
     b.failed(ErrorKind.CONNECT_REFUSED, clock())
     pool = {"total": 0, "in_use": 0, "idle": 0, "waiting": 0}
-    assert registry.status() == {
+    status = registry.status()
+    queue = status["app"].pop("queue")
+    assert (queue["slots"], queue["most_waiting"], list(queue["classes"])) == (128, 128, list(PRIORITIES))
+    assert status == {
         "app": {
             "available": True,
             "healthy": False,
+            "pool": pool,
             "endpoints": [
                 {"roles": ["primary"], "address": A.label, "healthy": True, "error": None, "check": None, "pool": pool},
                 {

@@ -45,6 +45,8 @@ def test_everything_said_arrives_compiled() -> None:
                 "connect_timeout": "250ms",
                 "queue": 0,
                 "queue_timeout": "1s",
+                "queue_bytes": "1MiB",
+                "max_in_flight_total": 9,
             },
             health={"path": "/healthz?deep=1", "interval": "500ms", "timeout": "1s", "rise": 1, "fall": 5},
             host="upstream",
@@ -53,7 +55,7 @@ def test_everything_said_arrives_compiled() -> None:
     )
     assert [address.label for address in upstream.primary] == ["127.0.0.1:3000", "unix:/run/app.sock"]
     assert [address.label for address in upstream.replicas] == ["127.0.0.1:3001"]
-    assert upstream.pool == PoolNumbers(8, 1, 4, 4.0, 60.0, 0.25, 0, 1.0)
+    assert upstream.pool == PoolNumbers(8, 1, 4, 4.0, 60.0, 0.25, 0, 1.0, 1 << 20, 9)
     assert upstream.health == HealthRules("/healthz?deep=1", 0.5, 1.0, 1, 5)
     assert upstream.select == "least_requests"
     assert not upstream.passes_host
@@ -93,6 +95,15 @@ WRONG = {
         {"primary": APP, "pool": {"min_idle": 3, "max_in_flight": 2}},
         r"min_idle \(3\) is above max_in_flight \(2\)",
     ),
+    "more kept than all may use": (
+        {"primary": APP, "pool": {"min_idle": 3, "max_in_flight_total": 2}},
+        r"min_idle \(3\) is above max_in_flight_total \(2\)",
+    ),
+    "more for one than for all": (
+        {"primary": APP, "pool": {"max_in_flight": 3, "max_in_flight_total": 2}},
+        r"max_in_flight \(3\) is above max_in_flight_total \(2\)",
+    ),
+    "nothing for all": ({"primary": APP, "pool": {"max_in_flight_total": 0}}, "greater than or equal to 1"),
     "health without path": ({"primary": APP, "health": {}}, "Field required"),
     "health path relative": ({"primary": APP, "health": {"path": "healthz"}}, "begins with /"),
     "health path with a line break": ({"primary": APP, "health": {"path": "/x\r\nHost: y"}}, "begins with /"),

@@ -1,0 +1,79 @@
+"""`weir upstreams`: how busy the upstreams of a running Weir are, and who waits for them.
+
+Everything comes from the admin listener's /v1/upstreams (proxy/admin/upstreams_operator.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from proxy.cli.cache_tables import print_table
+from proxy.cli.keys import Admin, AsJson, TokenFile
+from proxy.cli.operator_api import ApiError, find_api, path_of
+from proxy.cli.options import Config
+from proxy.cli.output import print_json
+
+__all__ = ["upstreams"]
+
+
+def upstreams(
+    name: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    admin: Admin = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """The upstreams of a running Weir: connections, slots, and who waits for one."""
+    api = find_api(admin, token_file, config)
+    try:
+        document = api.ask("GET", path_of("upstreams") if name is None else path_of("upstreams", name))
+    except ApiError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    if as_json:
+        print_json(document)
+    else:
+        _print(document["upstreams"] if name is None else [document])
+
+
+def _print(found: Sequence[Mapping[str, Any]]) -> None:
+    """Two tables: the connections of each endpoint, then the classes of those who wait or did."""
+    if not found:
+        print("there are no upstreams")
+        return
+    heads = ("upstream", "endpoint", "healthy", "in use", "idle", "waiting")
+    rows: list[tuple[Any, ...]] = []
+    for upstream in found:
+        pool = upstream["pool"]
+        in_use = f"{pool['in_use']} of {upstream['queue']['slots']}"
+        rows.append((upstream["name"], "", _yes(upstream["healthy"]), in_use, pool["idle"], pool["waiting"]))
+        for endpoint in upstream["endpoints"]:
+            own = endpoint["pool"]
+            rows.append(("", endpoint["address"], _yes(endpoint["healthy"]), own["in_use"], own["idle"], ""))
+    print_table(heads, rows, numbers=(3, 4, 5))
+    waits = [row for upstream in found for row in _waits(upstream)]
+    if waits:
+        print()
+        columns = ("upstream", "class", "waiting", "order", "served after a wait", "mean wait", "refused", "left")
+        print_table(columns, waits, numbers=(2, 4, 5, 6, 7))
+
+
+def _waits(upstream: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Of the classes in which somebody ever waited, or was refused."""
+    rows: list[tuple[Any, ...]] = []
+    for word, seen in upstream["queue"]["classes"].items():
+        served, refused = seen["served_after_wait"], sum(seen["refused"].values())
+        if not (seen["waiting"] or served or refused or seen["left"]):
+            continue
+        mean = f"{seen['wait_s'] / served * 1000:.0f} ms" if served else "-"
+        order = "newest first" if seen["newest_first"] else "oldest first"
+        rows.append((upstream["name"], word, seen["waiting"], order, served, mean, refused, seen["left"]))
+    return rows
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

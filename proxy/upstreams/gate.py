@@ -1,0 +1,279 @@
+"""The gate before an upstream: how many exchanges it has at once, and the lines of those who wait.
+
+A request waits for whichever endpoint is free first, not for one that was chosen while it was busy. There is a line for
+each set of endpoints that will do: the primaries, the replicas, the replicas alone, and one endpoint alone (checks, and
+second attempts that keep clear of where the first one failed). Who is next in a line, and who may not wait at all, is
+decided in `queue.py`.
+
+Nobody waits beside a free slot: whatever frees one calls `serve`, or serves nobody because `is_empty`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Generic
+
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.upstreams.claims import Bid, Claim, Reach
+from proxy.upstreams.lease import ConnectionT
+from proxy.upstreams.line import Line
+from proxy.upstreams.queue import PRIORITIES, Refusal
+from proxy.upstreams.queue_flow import retry_after_s
+from proxy.upstreams.queue_stats import QueueStats
+from proxy.upstreams.upstream import PoolNumbers
+
+if TYPE_CHECKING:
+    from proxy.upstreams.pool import EndpointPool
+
+__all__ = ["Gate", "private_gate"]
+
+_KINDS: Final = {
+    Refusal.FULL: ErrorKind.QUEUE_FULL,
+    Refusal.TIMEOUT: ErrorKind.QUEUE_TIMEOUT,
+    Refusal.NO_CHANCE: ErrorKind.NO_CHANCE,
+}
+
+
+class Gate(Generic[ConnectionT]):
+    """Of one upstream. Kept over a reload, with those who wait and with its counters."""
+
+    __slots__ = ("_clock", "_lines", "_ones", "_ticked_at", "cap", "is_empty", "numbers", "pools", "stats")
+
+    def __init__(self, numbers: PoolNumbers, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.numbers = numbers
+        self.cap = numbers.max_in_flight_total  # of all endpoints together; None: no more than each has
+        self.pools: list[EndpointPool[ConnectionT]] = []  # also those that a reload has dropped, to their last lease
+        self.is_empty = True  # nobody waits; read at every release
+        self.stats = QueueStats()
+        self._lines = tuple(Line[ConnectionT]((), numbers) for _ in (Reach.PRIMARY, Reach.REPLICA, Reach.REPLICA_ONLY))
+        self._ones: dict[EndpointPool[ConnectionT], Line[ConnectionT]] = {}  # by pool, while somebody waits
+        self._ticked_at = float("-inf")
+
+    # -- for the pools --
+
+    def attach(self, pool: EndpointPool[ConnectionT]) -> None:
+        """From now on this gate decides who gets the pool's slots. Nobody may wait at its gate before."""
+        if pool not in self.pools:
+            self.pools.append(pool)
+            pool.gate = self
+            pool.use_cap(self.cap is not None)
+
+    def choose(self, pool: EndpointPool[ConnectionT], bid: Bid) -> EndpointPool[ConnectionT] | None:
+        """`pool` if it has a free slot, else another that will do and has one; None when the claim has to wait."""
+        if self.cap is not None and not self._has_slots():
+            return None
+        if pool.has_room:
+            return pool
+        if bid.reach == Reach.ONE:
+            return None
+        found = self._lines[bid.reach].free(self.numbers.max_in_flight)
+        return found if found is not None and found.has_room else None
+
+    def enqueue(
+        self, pool: EndpointPool[ConnectionT], bid: Bid, deadline_at: float, now: float, fresh: bool
+    ) -> Claim[ConnectionT]:
+        """A claim that waits. Raises ProxyError for one that must not: QUEUE_FULL, NO_CHANCE, or NO_ENDPOINT when all
+        that it could wait for drains."""
+        line = self._line(pool, bid)
+        if all(other.is_draining for other in line.pools):
+            raise ProxyError(ErrorKind.NO_ENDPOINT, f"{pool.address.label}: draining", retry_after_s=1.0)
+        claim: Claim[ConnectionT] = Claim(now, deadline_at, fresh, bid)
+        claim.expires_at = min(deadline_at, now + self.numbers.queue_timeout_s)
+        drain_per_s = line.drain_per_s(self.cap, now)
+        refusal = line.queue.judge(claim, now, drain_per_s)
+        if refusal is not None:
+            raise self._refused(claim, refusal, line, drain_per_s)
+        claim.line = line
+        displaced = line.queue.push(claim, now)
+        if line not in self._lines:
+            self._ones[pool] = line
+        self.is_empty = False
+        for other in displaced:
+            self.stats.classes[other.rank].displaced += 1
+            other.line = None
+            other.fail(self._refused(other, Refusal.FULL, line, drain_per_s))
+        return claim
+
+    def drop(self, claim: Claim[ConnectionT]) -> None:
+        """Its client left: take it out, if it still waits for a slot."""
+        line = claim.line
+        if line is not None and line.queue.remove(claim):
+            claim.line = None
+            self.stats.classes[claim.rank].left += 1
+            self._count()
+
+    def serve(self) -> None:
+        """Give free slots to those who are next. Between lines the better class goes first, then who waits longest."""
+        now = self._clock()
+        while not self.is_empty and (self.cap is None or self._has_slots()):
+            best: tuple[tuple[int, float], Line[ConnectionT], EndpointPool[ConnectionT]] | None = None
+            for line in self._waiting_lines():
+                pool = line.free(self.numbers.max_in_flight)
+                if pool is not None and (best is None or line.queue.next_rank < best[0]):
+                    best = line.queue.next_rank, line, pool
+            if best is None:
+                return
+            _, line, pool = best
+            self._expire(line, now)
+            claim = line.queue.pop(now)
+            self._count()
+            if claim is None:
+                continue
+            claim.line = None
+            if not claim.future.done():  # else its client left in this very turn of the loop
+                claim.queue_s = max(now - claim.since, 0.0)
+                self.stats.classes[claim.rank].waited(claim.queue_s)
+                pool.grant(claim, now)
+            else:
+                self.stats.classes[claim.rank].left += 1
+
+    def tick(self, now: float) -> None:
+        """Send away who has waited too long. Every pool calls it; once is enough for each `now`."""
+        if now == self._ticked_at:
+            return
+        self._ticked_at = now
+        for line in (*self._lines, *self._ones.values()):
+            self._expire(line, now)
+            line.queue.observe(now)
+        self._count()
+        if any(pool.closed for pool in self.pools):
+            self.pools = [pool for pool in self.pools if not pool.closed]
+
+    # -- configuration, end --
+
+    def resize(self, numbers: PoolNumbers) -> None:
+        """Other bounds, effective at once. Those who wait stay."""
+        if numbers is self.numbers:
+            return
+        self.numbers = numbers
+        self.cap = numbers.max_in_flight_total
+        for line in (*self._lines, *self._ones.values()):
+            line.queue.max_waiting, line.queue.max_bytes = numbers.queue, numbers.queue_bytes
+        for pool in self.pools:
+            pool.use_cap(self.cap is not None)
+        self.serve()
+
+    def lead_to(self, by_reach: Sequence[Sequence[EndpointPool[ConnectionT]]]) -> None:
+        """Which pools will do now, for each of Reach but ONE: the health of an endpoint has changed."""
+        for line, pools in zip(self._lines, by_reach, strict=True):
+            line.pools = tuple(pools)
+        self.serve()
+
+    def close(self) -> None:
+        """Send everybody away."""
+        for line in (*self._lines, *self._ones.values()):
+            for claim in line.queue.clear():
+                claim.line = None
+                claim.fail(ProxyError(ErrorKind.DRAINING, "shutting down"))
+        self._count()
+
+    # -- numbers --
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(line.queue) for line in self._waiting_lines())
+
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(line.queue.size_bytes for line in self._waiting_lines())
+
+    @property
+    def in_use(self) -> int:
+        """Leases at all endpoints, connects under way included."""
+        return sum(pool.in_use for pool in self.pools)
+
+    @property
+    def slots(self) -> int:
+        slots = sum(pool.numbers.max_in_flight for pool in self.pools if not pool.is_draining)
+        return slots if self.cap is None else min(slots, self.cap)
+
+    def waiting_for(self, pool: EndpointPool[ConnectionT]) -> int:
+        """For this endpoint and no other."""
+        line = self._ones.get(pool)
+        return 0 if line is None else len(line.queue)
+
+    def depth(self, rank: int) -> int:
+        return sum(line.queue.depth(rank) for line in self._waiting_lines())
+
+    def oldest_wait_s(self, now: float) -> float:
+        since = [line.queue.oldest_since(rank) for line in self._waiting_lines() for rank in range(len(PRIORITIES))]
+        return max((now - at for at in since if at is not None), default=0.0)
+
+    def is_newest_first(self, rank: int) -> bool:
+        """In any of its lines."""
+        return any(line.queue.is_newest_first(rank) for line in self._waiting_lines())
+
+    @property
+    def drain_per_s(self) -> float:
+        """Leases a second at all endpoints, lately."""
+        return sum(pool.flow.per_second for pool in self.pools)
+
+    @property
+    def mean_service_s(self) -> float | None:
+        """How long a lease lasts; None when too few were seen lately."""
+        known = [(flow.mean_s, flow.per_second) for flow in (pool.flow for pool in self.pools)]
+        leases = sum(rate for mean_s, rate in known if mean_s is not None)
+        return sum(mean_s * rate for mean_s, rate in known if mean_s is not None) / leases if leases else None
+
+    def stats_now(self) -> dict[str, int]:
+        pools = self.pools
+        return {
+            "total": sum(pool.total for pool in pools),
+            "in_use": self.in_use,
+            "idle": sum(pool.idle for pool in pools),
+            "waiting": self.waiting,
+        }
+
+    # -- lines --
+
+    def _line(self, pool: EndpointPool[ConnectionT], bid: Bid) -> Line[ConnectionT]:
+        if bid.reach != Reach.ONE:
+            line = self._lines[bid.reach]
+            if line.pools:
+                return line
+        return self._ones.get(pool) or Line((pool,), self.numbers)
+
+    def _waiting_lines(self) -> list[Line[ConnectionT]]:
+        return [line for line in (*self._lines, *self._ones.values()) if line.queue.count]
+
+    def _has_slots(self) -> bool:
+        return self.cap is None or self.in_use < self.cap
+
+    def _count(self) -> None:
+        for pool in [pool for pool, line in self._ones.items() if not line.queue.count]:
+            del self._ones[pool]
+        self.is_empty = not self._ones and not any(line.queue.count for line in self._lines)
+
+    def _expire(self, line: Line[ConnectionT], now: float) -> None:
+        late = line.queue.expired(now)
+        if late:
+            drain_per_s = line.drain_per_s(self.cap, now)
+            for claim in late:
+                claim.line = None
+                if not claim.future.done():
+                    claim.fail(self._refused(claim, Refusal.TIMEOUT, line, drain_per_s, now - claim.since))
+
+    def _refused(
+        self,
+        claim: Claim[ConnectionT],
+        refusal: Refusal,
+        line: Line[ConnectionT],
+        drain_per_s: float | None,
+        waited_s: float = 0.0,
+    ) -> ProxyError:
+        self.stats.classes[claim.rank].refused[refusal.value] += 1
+        where = line.pools[0].address.label + (", ..." if len(line.pools) > 1 else "")
+        waiting = len(line.queue)
+        if refusal is Refusal.TIMEOUT:
+            detail = f"{where}: no free slot within {waited_s:.2f} s"
+        else:
+            detail = f"{where}: {sum(pool.in_use for pool in line.pools)} in flight, {waiting} waiting"
+        return ProxyError(_KINDS[refusal], detail, retry_after_s=retry_after_s(waiting + 1, drain_per_s))
+
+
+def private_gate(pool: EndpointPool[ConnectionT], clock: Callable[[], float]) -> Gate[ConnectionT]:
+    """Of a pool that belongs to no group (yet)."""
+    gate: Gate[ConnectionT] = Gate(pool.numbers, clock)
+    gate.attach(pool)
+    return gate

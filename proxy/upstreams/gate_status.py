@@ -1,0 +1,38 @@
+"""What the operator sees of a gate: who waits, in which order, and what became of those who did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.upstreams.queue import PRIORITIES
+
+if TYPE_CHECKING:
+    from proxy.upstreams.gate import Gate
+
+__all__ = ["gate_status"]
+
+
+def gate_status(gate: Gate[Any], now: float) -> dict[str, Any]:
+    """JSON values only. Durations are seconds; counters are since the start."""
+    mean_s = gate.mean_service_s
+    return {
+        "slots": gate.slots,
+        "most_waiting": gate.numbers.queue,
+        "waiting_bytes": gate.waiting_bytes,
+        "oldest_wait_s": round(gate.oldest_wait_s(now), 3),
+        "mean_service_s": None if mean_s is None else round(mean_s, 6),
+        "served_per_s": round(gate.drain_per_s, 3),
+        "classes": {word: _of_class(gate, rank) for rank, word in enumerate(PRIORITIES)},
+    }
+
+
+def _of_class(gate: Gate[Any], rank: int) -> dict[str, Any]:
+    stats = gate.stats.classes[rank]
+    return {
+        "waiting": gate.depth(rank),
+        "newest_first": gate.is_newest_first(rank),
+        "served_after_wait": stats.served,
+        "wait_s": round(stats.wait_s, 3),
+        "refused": dict(stats.refused),
+        "left": stats.left,
+    }

@@ -1,0 +1,257 @@
+"""The gate before several pools under every order of events: slots, the bound of all, lines, and nobody forgotten.
+
+As in test_pool_machine.py, hypothesis decides when each connect ends and how, and a turn of the loop is a rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from proxy.core.errors import ErrorKind, ProxyError
+from proxy.core.tasks import Run, start_now
+from proxy.upstreams.address import parse_address
+from proxy.upstreams.claims import Bid, Reach
+from proxy.upstreams.gate import Gate
+from proxy.upstreams.lease import Lease
+from proxy.upstreams.pool import EndpointPool
+from proxy.upstreams.upstream import PoolNumbers
+from tests.upstreams.test_pool_machine import EXPECTED, Asker, Scripted
+
+T = TypeVar("T")
+PLACES = st.integers(0, 9)
+
+
+class GateMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.complaints: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        self.now = 1000.0
+        self.connections: list[Scripted] = []
+        self.dials: list[asyncio.Future[None]] = []
+        self.askers: list[Asker] = []
+        self.leases: list[Lease[Scripted]] = []
+        self.seen: dict[int, int] = {}  # in use when it was last looked at; of all: -1
+
+    @initialize(
+        slots=st.integers(1, 2),
+        total=st.sampled_from([None, None, 1, 2, 3]),
+        queue=st.integers(0, 5),
+        pools=st.integers(1, 3),
+        quick=st.sampled_from([True, True, False]),
+    )
+    def build(self, slots: int, total: int | None, queue: int, pools: int, quick: bool) -> None:
+        self.quick = quick  # no connect waits, so that more happens behind them
+        self.numbers = PoolNumbers(
+            max_in_flight=slots, max_idle=2, queue=queue, max_lifetime_s=20.0, max_in_flight_total=total
+        )
+        self.gate: Gate[Scripted] = Gate(self.numbers, lambda: self.now)
+        self.pools: list[EndpointPool[Scripted]] = []
+        for number in range(pools):
+            address = parse_address(f"http://127.0.0.1:{number + 1}")
+            pool = EndpointPool(address, self.numbers, self.connect, clock=lambda: self.now, rng=lambda: 0.5)
+            self.gate.attach(pool)
+            self.pools.append(pool)
+        self.up = list(self.pools)
+        self.lead()
+
+    def lead(self) -> None:
+        primaries, replicas = self.up[:1] or self.pools[:1], self.up[1:]
+        self.by_reach = [primaries, replicas or primaries, replicas or self.pools[1:]]
+        self.gate.lead_to(self.by_reach)
+
+    async def connect(self) -> Scripted:
+        if not self.quick:
+            dial = self.loop.create_future()
+            self.dials.append(dial)
+            try:
+                await dial
+            finally:
+                self.dials.remove(dial)
+        connection = Scripted(self.now)
+        self.connections.append(connection)
+        return connection
+
+    def turn(self) -> None:
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+        for asker in [asker for asker in self.askers if asker.is_over or asker.is_cancelled_unstarted]:
+            self.askers.remove(asker)
+            if asker.lease is not None:
+                assert asker.lease.connection.times_closed == 0
+                self.leases.append(asker.lease)
+            elif asker.error is not None:
+                assert asker.error.kind in EXPECTED
+                if asker.error.kind.status == 503 and asker.error.kind is not ErrorKind.DRAINING:
+                    assert 1.0 <= (asker.error.retry_after_s or 0.0) <= 30.0
+
+    def inside(self, call: Callable[[], T]) -> T:
+        results: list[T] = []
+        self.loop.call_soon(lambda: results.append(call()))
+        self.turn()
+        return results[0]
+
+    # What may happen
+
+    @rule()
+    def a_turn_passes(self) -> None:
+        self.turn()
+
+    @rule(
+        place=PLACES,
+        reach=st.sampled_from([Reach.PRIMARY, Reach.PRIMARY, Reach.REPLICA, Reach.REPLICA_ONLY, Reach.ONE]),
+        rank=st.integers(0, 2),
+        share=st.sampled_from("ab"),
+        fresh=st.booleans(),
+        patience_s=st.sampled_from([0.4, 60.0]),
+        as_task=st.booleans(),
+    )
+    def somebody_asks(
+        self, place: int, reach: int, rank: int, share: str, fresh: bool, patience_s: float, as_task: bool
+    ) -> None:
+        would_do = self.pools if reach == Reach.ONE else self.by_reach[reach]
+        if not would_do:
+            return
+        pool = would_do[place % len(would_do)]
+        bid = Bid(reach, rank, share)
+        asker = Asker(partial(pool.lease, self.now + patience_s, self.now, fresh=fresh, bid=bid))
+        self.askers.append(asker)
+        if as_task:
+            asker.carrier = self.loop.create_task(asker.ask())
+        else:
+            asker.carrier = self.inside(lambda: start_now(asker.ask()))
+
+    @precondition(lambda self: self.dials)
+    @rule(place=PLACES, refused=st.booleans())
+    def a_connect_ends(self, place: int, refused: bool) -> None:
+        dial = self.dials[place % len(self.dials)]
+        if not dial.done():
+            if refused:
+                dial.set_exception(ProxyError(ErrorKind.CONNECT_REFUSED))
+            else:
+                dial.set_result(None)
+
+    @precondition(lambda self: self.askers)
+    @rule(place=PLACES)
+    def a_client_leaves(self, place: int) -> None:
+        carrier = self.askers[place % len(self.askers)].carrier
+        if isinstance(carrier, asyncio.Task) and not carrier.done():
+            carrier.cancel()
+        elif isinstance(carrier, Run):
+            self.inside(carrier.cancel)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, clean=st.booleans())
+    def a_lease_ends(self, place: int, clean: bool) -> None:
+        lease = self.leases.pop(place % len(self.leases))
+        self.inside(lambda: lease.release(clean and lease.connection.is_alive))
+
+    @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 5.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for pool in self.pools:
+            self.inside(partial(pool.tick, self.now))
+
+    @rule(which=st.sets(st.integers(0, 2)))
+    def the_health_changes(self, which: set[int]) -> None:
+        self.up = [pool for number, pool in enumerate(self.pools) if number in which]
+        self.inside(self.lead)
+
+    @rule(slots=st.integers(1, 3), total=st.sampled_from([None, 1, 3]))
+    def the_numbers_change(self, slots: int, total: int | None) -> None:
+        self.turn()  # what was under way comes before
+        self.more_are_never_let_in()
+        self.numbers = PoolNumbers(
+            max_in_flight=slots,
+            max_idle=2,
+            queue=self.numbers.queue,
+            max_lifetime_s=20.0,
+            max_in_flight_total=total,
+        )
+        for pool in self.pools:
+            self.inside(partial(pool.resize, self.numbers))
+
+    # What always holds
+
+    @invariant()
+    def slots_are_kept(self) -> None:
+        if not hasattr(self, "gate"):
+            return
+        for pool in self.pools:
+            assert pool.total == pool.idle + pool.in_use
+            assert pool.total <= max(self.numbers.max_in_flight, pool.in_use)
+            assert pool.idle <= 2
+        assert self.gate.in_use >= len(self.leases)
+        assert self.gate.is_empty == (self.gate.waiting == 0)
+        assert sum(self.gate.depth(rank) for rank in range(3)) == self.gate.waiting
+        assert not self.complaints
+
+    @rule()
+    def somebody_takes(self) -> None:
+        pool = self.pools[0]
+        lease = self.inside(lambda: pool.take_now(self.now))
+        if lease is not None:
+            self.leases.append(lease)
+
+    @invariant()
+    def more_are_never_let_in(self) -> None:
+        """Above a bound are only those who were in before it was lowered."""
+        if not hasattr(self, "gate"):
+            return
+        for number, pool in enumerate(self.pools):
+            assert pool.in_use <= max(self.numbers.max_in_flight, self.seen.get(number, 0))
+            self.seen[number] = pool.in_use
+        in_use = self.gate.in_use
+        total = self.numbers.max_in_flight_total
+        assert total is None or in_use <= max(total, self.seen.get(-1, 0))
+        self.seen[-1] = in_use
+
+    @invariant()
+    def nobody_waits_beside_a_free_slot(self) -> None:
+        if not hasattr(self, "gate") or self.gate.is_empty:
+            return
+        total = self.numbers.max_in_flight_total
+        if total is not None and self.gate.in_use >= total:
+            return
+        for line, pools in zip(self.gate._lines, self.by_reach, strict=True):
+            if len(line.queue):
+                assert all(pool.in_use >= self.numbers.max_in_flight for pool in pools)
+        for pool in self.pools:
+            if pool.waiting:
+                assert pool.in_use >= self.numbers.max_in_flight
+
+    def teardown(self) -> None:
+        if hasattr(self, "gate"):
+            for asker in list(self.askers):
+                carrier = asker.carrier
+                if isinstance(carrier, asyncio.Task):
+                    carrier.cancel()
+                elif isinstance(carrier, Run):
+                    self.inside(carrier.cancel)
+            for _ in range(12):
+                self.turn()
+            for lease in self.leases:
+                self.inside(partial(lease.release, True))
+            for _ in range(12):
+                self.turn()
+            assert self.gate.waiting == 0
+            assert self.gate.in_use == 0
+            for pool in self.pools:
+                self.inside(pool.close)
+                assert pool.closed
+                assert pool.total == 0
+            assert all(connection.times_closed == 1 for connection in self.connections)
+            assert not self.complaints
+        self.loop.close()
+
+
+TestGateMachine = GateMachine.TestCase
+TestGateMachine.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
