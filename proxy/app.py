@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from proxy.limits.store import LimitStore
     from proxy.snapshot import Snapshot
     from proxy.upstreams.address import Address
+    from proxy.upstreams.endpoint import Endpoint
     from proxy.upstreams.upstream import Upstream
 
 DOWNSTREAM_SWEEP_S = 0.5
@@ -94,7 +95,7 @@ class Services:
         self.controls_store = ControlsStore(self.controls, self.settings.store)
         self.held = Held()
         self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
-        self.registry: Registry[UpstreamConnection] = Registry(self._open)
+        self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=self._endpoint_changed)
         self.jwks = Jwks()
         self._ids = RequestIds()
         self.precomputer = Precomputer(
@@ -124,6 +125,7 @@ class Services:
                 cache=self.cache,
                 endpoints=lambda: self.registry.endpoints,
                 gates=lambda: self.registry.gates,
+                upstreams=lambda: self.registry.groups,
                 connections=self.host,
                 controls=self.controls,
                 precompute=self.precomputer,
@@ -352,7 +354,7 @@ class Services:
             port=address.port,
             unix_path=address.unix_path or None,
             ssl=tls.context if tls is not None else None,
-            server_name=tls.name_for(address.host) if tls is not None else None,
+            server_name=tls.name_for(address.tls_host) if tls is not None else None,
             timeout_s=upstream.pool.connect_timeout_s,
             max_head_bytes=self.snapshot.wire.max_head_bytes,
             timers=self.upstream_timers,
@@ -412,6 +414,14 @@ class Services:
                 "Purges and writes of other Weirs are not heard of, and those here wait to be announced.",
                 error=lost,
             )
+
+    def _endpoint_changed(self, endpoint: Endpoint[UpstreamConnection]) -> None:
+        name, label, say = endpoint.upstream_name, endpoint.address.label, self.observe.events.say
+        if endpoint.healthy:
+            say(Event.ENDPOINT_BACK, "An endpoint is back.", upstream=name, endpoint=label)
+        else:
+            said = "An endpoint is out; it is skipped while there are others."
+            say(Event.ENDPOINT_OUT, said, upstream=name, endpoint=label, error=endpoint.last_error)
 
     def _controls_changed(self, is_generous: bool) -> None:
         if is_generous:  # a denial that is remembered may be wrong now

@@ -34,6 +34,7 @@ class Exchange:
     cache_status: bytes = b""  # our member of Cache-Status (RFC 9211), without our name
     flight: Any = None  # the right and the duty to fill an entry
     conditions: tuple[Field, ...] | None = None  # sent upstream instead of the client's If-* and Range
+    has_stand_in: bool = False  # what is stored may be served if nobody can be asked
     # select, forward
     endpoint: Any = None  # upstreams.registry.Endpoint
     attempts: int = 0

@@ -19,7 +19,7 @@ from proxy.limits.stage import UNDECIDED, admit, admit_now
 from proxy.observe.stage import record
 from proxy.over_limit import try_instead
 from proxy.routing.stage import decorate, match_route
-from proxy.upstreams.stage import fetch
+from proxy.upstreams.stage import fallback, fetch
 from proxy.wire.stage import explain, respond
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def serve(exchange: Exchange, services: Services) -> None:
             services.observe.failed(exchange, error)
             if error.kind is ErrorKind.CLIENT_DISCONNECTED:
                 raise
-            response = decorate(exchange, explain(error, exchange.id))
+            response = decorate(exchange, fallback(exchange, error) or explain(error, exchange.id))
         except Exception as bug:
             response = decorate(exchange, explain(services.observe.crashed(exchange, bug), exchange.id))
         if (content := respond(exchange, response)) is not None:

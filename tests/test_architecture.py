@@ -81,6 +81,7 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("upstreams/idle", 3),
     ("upstreams/lease", 3),
     ("upstreams/prober", 3),
+    ("upstreams/resolver", 3),
     ("*/*", 1),
 )
 # pure files read no clock, draw no lots and touch nothing outside; these three give floor 0 its clock, ids and tasks

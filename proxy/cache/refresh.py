@@ -59,6 +59,7 @@ def _send(exchange: Exchange, errand: Errand, entry: Entry | None, flight: Fligh
     background.flight = flight
     clone = _clone(exchange)
     clone.conditions = () if entry is None else conditions_for(entry)
+    clone.has_stand_in = entry is not None
     # not a task: what fetch waits for continues an exchange in place, and asks for no current task (core/tasks.py)
     asyncio.get_running_loop().call_soon(_launch, clone, background)
 

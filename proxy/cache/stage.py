@@ -319,6 +319,7 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
                 exchange.cache_status = collapsed(errand.forwarded)
             return answer(entry, exchange.request.method, index, age_s, wall())
         errand.forwarded = STALE if use is Use.VALIDATE else REQUEST
+        exchange.has_stand_in = stands_in(entry, errand.directives, age, has_response=False)
     else:
         errand.forwarded = URI_MISS if shelf is None else VARY_MISS
     if b"only-if-cached" in errand.directives and errand.shared is None:  # RFC 9111 §5.2.1.7

@@ -26,7 +26,7 @@ from proxy.routing.route import Route
 from proxy.routing.table import RouteTable, conflicts
 from proxy.snapshot import Snapshot
 from proxy.upstreams.queue import PRIORITIES
-from proxy.upstreams.upstream import Upstream, compile_upstream
+from proxy.upstreams.upstream import Upstream, compile_fallback, compile_upstream
 from proxy.wire.limits import compile_wire
 
 __all__ = ["Compiler"]
@@ -133,6 +133,7 @@ class Compiler:
         rewrite = None
         if (rules := settings.rewrite) is not None:
             rewrite = _attempt(document, (*path, "rewrite"), partial(compile_rewrite, rules, match.path))
+        upstream = self.upstreams.get(settings.upstream or defaults.upstream or "")
         return Route(
             name=settings.name,
             index=len(self.routes),
@@ -140,7 +141,7 @@ class Compiler:
             hosts=match.hosts,
             methods=methods,
             pattern=match.path,
-            upstream=self.upstreams.get(settings.upstream or defaults.upstream or ""),
+            upstream=upstream,
             limits=limits,
             announces_limits=settings.announce_limits,
             cost_fields=tuple(dict.fromkeys(limit.cost_field for limit in limits if limit.cost_field is not None)),
@@ -150,6 +151,8 @@ class Compiler:
             requires_user=settings.require_user,
             timeout_s=_first(settings.timeout, defaults.timeout),
             max_body_bytes=_first(settings.max_body, defaults.max_body),
+            may_hedge=settings.hedge,
+            fallback=compile_fallback(settings.fallback) or (upstream.fallback if upstream is not None else None),
             rewrite=rewrite,
             request_rules=compile_field_rules(settings.request_fields),
             response_rules=compile_field_rules(settings.response_fields),

@@ -19,7 +19,7 @@ from proxy.core.settings import Duration, FileName, Model, Size
 from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
 from proxy.observe.settings import AccessLogSettings
 from proxy.routing.settings import CorsSettings, FieldRulesSettings, MatchSettings, RewriteSettings
-from proxy.upstreams.settings import UpstreamSettings
+from proxy.upstreams.settings import FallbackSettings, UpstreamSettings
 from proxy.wire.settings import WireSettings
 
 __all__ = [
@@ -85,6 +85,10 @@ class RouteSettings(Model):
         None, gt=0, description="Until the head of the response, retries included; then 504. Default: 60s."
     )
     max_body: Size | None = Field(None, description="Largest request content, else 413. Default: no bound.")
+    hedge: bool = Field(True, description="Hedge its GET and HEAD where the upstream says `hedge`.")
+    fallback: FallbackSettings | None = Field(
+        None, description="The answer when nobody of the upstream can be asked. Default: the upstream's."
+    )
     rewrite: RewriteSettings | None = Field(None, description="The path that the backend sees.")
     request_fields: FieldRulesSettings | None = Field(None, description="Fields set or removed on the way in.")
     response_fields: FieldRulesSettings | None = Field(None, description="Fields set or removed on the way out.")

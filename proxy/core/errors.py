@@ -5,6 +5,7 @@ class of it: `ProxyError`. What differs between errors is data, and all of it is
 """
 
 from enum import Enum, unique
+from typing import Any
 
 
 @unique
@@ -145,6 +146,13 @@ class ErrorKind(Enum):
         "The service is at capacity; the answer would come too late.",
     )
     NO_ENDPOINT = ("no_endpoint", Side.UPSTREAM, 503, Retry.NEVER, "The service has no healthy endpoint.")
+    OUT_OF_SOCKETS = (
+        "out_of_sockets",
+        Side.UPSTREAM,  # ours, but it is the service that cannot be asked: what is stored may stand in
+        503,
+        Retry.NEVER,
+        "The service cannot be reached for lack of resources.",
+    )
     CONNECT_REFUSED = ("connect_refused", Side.UPSTREAM, 502, Retry.ALWAYS, "The service refused the connection.")
     CONNECT_TIMEOUT = ("connect_timeout", Side.UPSTREAM, 504, Retry.ALWAYS, "The service could not be reached in time.")
     TLS_FAILED = (
@@ -187,6 +195,7 @@ class ProxyError(Exception):
         self.kind = kind
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.at: Any = None  # upstreams.endpoint.Endpoint: whose failure it is, where that is not the one asked for
 
     def __str__(self) -> str:
         return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value

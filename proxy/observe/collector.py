@@ -33,6 +33,7 @@ from proxy.observe.views import (
     PurgesView,
     RouteCacheView,
     SharedCacheView,
+    UpstreamView,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def _no_gates() -> Mapping[str, GateView]:
     return {}
 
 
+def _no_upstreams() -> Iterable[UpstreamView]:
+    return ()
+
+
 @dataclass(slots=True)
 class Sources:
     """Where the numbers are. What is None has no series."""
@@ -61,6 +66,7 @@ class Sources:
     cache: CacheView | None = None
     endpoints: Callable[[], Iterable[EndpointView]] = field(default=_nothing)
     gates: Callable[[], Mapping[str, GateView]] = field(default=_no_gates)
+    upstreams: Callable[[], Iterable[UpstreamView]] = field(default=_no_upstreams)
     connections: ConnectionsView | None = None
     controls: ControlsView | None = None
     precompute: PrecomputeView | None = None
@@ -95,6 +101,7 @@ class Collector:
         if sources.purges is not None:
             yield from _purges(sources.purges)
         yield from _endpoints(list(sources.endpoints()))
+        yield from _upstreams(list(sources.upstreams()))
         yield from queues(sources.gates(), monotonic())
         yield from _weir(observe, snapshot)
         yield from _process(self._process)
@@ -234,6 +241,21 @@ def _endpoints(endpoints: list[EndpointView]) -> Iterator[Family]:
         yield numbers(definition, _of_endpoints(endpoints, reads))
 
 
+def _upstreams(upstreams: list[UpstreamView]) -> Iterator[Family]:
+    yield numbers(d.UPSTREAM_HELD, [((each.name,), len(each.hold)) for each in upstreams])
+    holds: list[tuple[Values, float]] = []
+    retries: list[tuple[Values, float]] = []
+    hedges: list[tuple[Values, float]] = []
+    for each in upstreams:
+        holds += [((each.name, "held"), each.hold.total), ((each.name, "refused"), each.hold.refused)]
+        retries += [((each.name, "granted"), each.budget.granted), ((each.name, "refused"), each.budget.refused)]
+        if (hedging := each.hedging) is not None:
+            hedges += [((each.name, "sent"), hedging.sent), ((each.name, "won"), hedging.won)]
+    yield numbers(d.UPSTREAM_HOLDS, holds)
+    yield numbers(d.UPSTREAM_RETRIES, retries)
+    yield numbers(d.UPSTREAM_HEDGES, hedges)
+
+
 def _of_endpoints(endpoints: list[EndpointView], reads: _Reads) -> Iterator[tuple[Values, float]]:
     for endpoint in endpoints:
         labels = (endpoint.upstream_name, endpoint.address.label)
@@ -255,6 +277,8 @@ _OF_AN_ENDPOINT: Final[tuple[tuple[d.Definition, _Reads], ...]] = (
         {"ok": lambda endpoint: endpoint.pool.connects, "failed": lambda endpoint: endpoint.pool.connect_failures},
     ),
     (d.ENDPOINT_REUSES, {"": lambda endpoint: endpoint.pool.reuses}),
+    (d.ENDPOINT_EJECTIONS, {"": lambda endpoint: endpoint.ejections}),
+    (d.ENDPOINT_SHARE, {"": lambda endpoint: endpoint.share}),
 )
 
 

@@ -362,6 +362,41 @@ UPSTREAM_RATE: Final = Definition(
     "weir_upstream_served_per_second", "gauge", _UPSTREAM, "Exchanges a second, on average of the last seconds."
 )
 
+ENDPOINT_EJECTIONS: Final = Definition(
+    "weir_endpoint_ejections_total",
+    "counter",
+    _ENDPOINT,
+    "Times that the endpoint was ejected for what it answered, failed trials included.",
+)
+ENDPOINT_SHARE: Final = Definition(
+    "weir_endpoint_share",
+    "gauge",
+    _ENDPOINT,
+    "Of its turns, the part that the endpoint takes: 1, or less in a slow start.",
+)
+UPSTREAM_HELD: Final = Definition(
+    "weir_upstream_held", "gauge", _UPSTREAM, "Requests that wait now for endpoints that refuse connections."
+)
+UPSTREAM_HOLDS: Final = Definition(
+    "weir_upstream_holds_total",
+    "counter",
+    (*_UPSTREAM, "result"),
+    "Requests that found every endpoint refusing in a short outage: `held`, or `refused` because too many were.",
+)
+UPSTREAM_RETRIES: Final = Definition(
+    "weir_upstream_retries_total",
+    "counter",
+    (*_UPSTREAM, "result"),
+    "Retries that were asked of the budget: `granted` or `refused`.",
+)
+
+UPSTREAM_HEDGES: Final = Definition(
+    "weir_upstream_hedges_total",
+    "counter",
+    (*_UPSTREAM, "result"),
+    "Second attempts beside a slow first one: `sent`, and of those `won`, which answered first.",
+)
+
 LOOP_LAG: Final = Definition(
     "weir_loop_lag_seconds", "histogram", (), "How late the event loop is, measured twice a second."
 )
@@ -408,6 +443,8 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
     "Endpoints": (
         *(ENDPOINT_HEALTHY, ENDPOINT_CONNECTIONS, ENDPOINT_REQUESTS, ENDPOINT_FAILURES),
         *(ENDPOINT_CONNECTS, ENDPOINT_REUSES),
+        *(ENDPOINT_EJECTIONS, ENDPOINT_SHARE, UPSTREAM_HELD, UPSTREAM_HOLDS, UPSTREAM_RETRIES),
+        UPSTREAM_HEDGES,
     ),
     "Queues": (
         *(UPSTREAM_SLOTS, UPSTREAM_IN_USE, UPSTREAM_WAITING, UPSTREAM_WAITING_BYTES, UPSTREAM_OLDEST_WAIT),

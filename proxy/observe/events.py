@@ -42,6 +42,8 @@ class Event(Enum):
     PURGES_SHARED = ("purges_shared", logging.INFO)
     SHARED_CACHE_LOST = ("shared_cache_lost", logging.WARNING)
     SHARED_CACHE_BACK = ("shared_cache_back", logging.INFO)
+    ENDPOINT_OUT = ("endpoint_out", logging.WARNING)  # skipped: it refuses, fails its checks or was ejected
+    ENDPOINT_BACK = ("endpoint_back", logging.INFO)
     OPERATOR_CHANGE = ("operator_change", logging.INFO)  # audit.py: somebody changed something through /v1/
     OPERATOR_REFUSED = ("operator_refused", logging.WARNING)  # a request to /v1/ without a token that is known
     REQUEST_MALFORMED = ("request_malformed", logging.INFO)

@@ -81,6 +81,8 @@ class EndpointView(Protocol):
     upstream_name: str
     requests: int
     failures: int
+    ejections: int
+    share: float
 
     @property
     def address(self) -> AddressView: ...
@@ -123,6 +125,34 @@ class GateView(Protocol):
     def depth(self, rank: int) -> int: ...
     def oldest_wait_s(self, now: float) -> float: ...
     def is_newest_first(self, rank: int) -> bool: ...
+
+
+class HoldView(Protocol):
+    total: int
+    refused: int
+
+    def __len__(self) -> int: ...
+
+
+class BudgetView(Protocol):
+    granted: int
+    refused: int
+
+
+class HedgingView(Protocol):
+    sent: int
+    won: int
+
+
+class UpstreamView(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def hold(self) -> HoldView: ...
+    @property
+    def budget(self) -> BudgetView: ...
+    @property
+    def hedging(self) -> HedgingView | None: ...
 
 
 class ConnectionsView(Protocol):

@@ -50,6 +50,8 @@ class Route:
     priority: int = 1  # while requests wait for an upstream: 0 critical, 1 normal, 2 background
     timeout_s: float = 60.0  # until the response head, retries included
     max_body_bytes: int | None = None
+    may_hedge: bool = True  # where the upstream hedges
+    fallback: Any = None  # upstreams.upstream.Fallback: the answer when nobody can be asked
     rewrite: Any = None  # routing.rewrite.Rewrite or None
     request_rules: FieldRules = ()
     response_rules: FieldRules = ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["Address", "is_name", "parse_address"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")  # "_": container names have it
@@ -28,6 +28,12 @@ class Address:
     unix_path: str
     authority: bytes = field(compare=False)  # Host when the upstream says `host: upstream`; default ports left out
     label: str = field(compare=False)  # for metrics and logs: "127.0.0.1:3000", "unix:/run/app.sock"
+    name: str = ""  # what `host` was looked up by; a certificate is for this
+
+    @property
+    def tls_host(self) -> str:
+        """Whom a certificate must be for."""
+        return self.name or self.host
 
     @property
     def is_tls(self) -> bool:
@@ -50,6 +56,11 @@ def parse_address(text: str) -> Address:
     host, port_text = _split_port(rest, text)
     port = _parse_port(port_text, text) if port_text is not None else _DEFAULT_PORTS[scheme]
     return _tcp(scheme, _parse_host(host, text), port)
+
+
+def is_name(address: Address) -> bool:
+    """Its host has to be looked up."""
+    return bool(address.host) and ":" not in address.host and not _is_number(address.host.rpartition(".")[2])
 
 
 def _tcp(scheme: str, host: str, port: int) -> Address:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FIRST_DELAY_S", "MAX_DELAY_S", "NEVER", "Health", "delay_s"]
+__all__ = ["FIRST_DELAY_S", "HURRY_S", "MAX_DELAY_S", "NEVER", "Health", "delay_s"]
 
 FIRST_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 10.0
+HURRY_S: Final = 0.2  # between two checks while requests are held: a refused connect costs both sides next to nothing
 NEVER: Final = float("inf")
 
 
@@ -32,10 +33,12 @@ class Health:
     when it is down.
     """
 
-    __slots__ = ("_bad_checks", "_good_checks", "check_at", "failed_at", "healthy")
+    __slots__ = ("_bad_checks", "_good_checks", "check_at", "failed_at", "healthy", "is_refusing", "out_since")
 
     def __init__(self, check_at: float = NEVER) -> None:
         self.healthy = True
+        self.is_refusing = False  # out, and connects fail: worse than a check that did not pass
+        self.out_since = -NEVER
         self.failed_at = -NEVER
         self.check_at = check_at
         self._bad_checks = 0
@@ -45,9 +48,11 @@ class Health:
         """An exchange could not connect. The first one takes the endpoint out at once."""
         self.failed_at = now
         self._good_checks = 0
+        self.is_refusing = True
         if not self.healthy:
             return False  # the delay of the checks stays as it is: sixty exchanges that fail together are one failure
         self.healthy = False
+        self.out_since = now
         self._bad_checks = 0
         self.check_at = min(self.check_at, now + delay_s(0, jitter))
         return True
@@ -70,6 +75,7 @@ class Health:
             self.check_at = now + interval_s
             return False
         self.healthy = False
+        self.out_since = now
         self._bad_checks = 0
         self.check_at = now + delay_s(0, jitter)
         return True
@@ -87,12 +93,18 @@ class Health:
         self._recover(now + interval_s)
         return True
 
+    def hurry(self, now: float) -> None:
+        """Somebody waits for the endpoint to be back: check it soon."""
+        if not self.healthy:
+            self.check_at = min(self.check_at, now + HURRY_S)
+
     def postpone(self, now: float) -> None:
         """A check that could not be made, for a reason of ours, says nothing about the endpoint."""
         self.check_at = now + FIRST_DELAY_S
 
     def _recover(self, check_at: float) -> None:
         self.healthy = True
+        self.is_refusing = False
         self._bad_checks = 0
         self._good_checks = 0
         self.check_at = check_at

@@ -339,6 +339,8 @@ class EndpointPool(Generic[ConnectionT]):
                 claim.future.cancel()
             else:
                 self.connect_failures += 1
+                if isinstance(error, ProxyError):
+                    error.at = self.endpoint  # whoever waited may have asked for another one
                 claim.future.set_exception(error)
         self._slot_is_free()
 
@@ -364,4 +366,6 @@ class EndpointPool(Generic[ConnectionT]):
     def _expire_dialling(self, now: float) -> None:
         for claim in [claim for claim in self._dialling if claim.expires_at <= now and not claim.future.done()]:
             self.connect_failures += 1
-            claim.fail(ProxyError(ErrorKind.CONNECT_TIMEOUT, f"{self.address.label}: not connected in time"))
+            late = ProxyError(ErrorKind.CONNECT_TIMEOUT, f"{self.address.label}: not connected in time")
+            late.at = self.endpoint
+            claim.fail(late)

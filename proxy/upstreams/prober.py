@@ -89,10 +89,14 @@ class Prober(Generic[ConnectionT]):
         address, tls = endpoint.address, endpoint.upstream.tls
         options: dict[str, Any] = {}
         if address.is_tls and tls is not None:
-            options = {"ssl": tls.context, "server_hostname": tls.name_for(address.host)}
-        url = URL(f"{address.scheme}://{address.authority.decode('ascii')}{path}", encoded=True)
+            options = {"ssl": tls.context, "server_hostname": tls.name_for(address.tls_host)}
+        authority = address.authority.decode("ascii")
+        place = authority if address.unix_path else address.label  # a name that was looked up is asked for all the same
+        url = URL(f"{address.scheme}://{place}{path}", encoded=True)
         session = self._session(address.unix_path)
-        async with session.get(url, headers=_FIELDS, allow_redirects=False, **options) as response:
+        async with session.get(
+            url, headers={**_FIELDS, "Host": authority}, allow_redirects=False, **options
+        ) as response:
             return response.status
 
     def _session(self, unix_path: str) -> aiohttp.ClientSession:

@@ -18,11 +18,14 @@ from proxy.core.errors import ErrorKind, ProxyError
 from proxy.upstreams.address import Address
 from proxy.upstreams.endpoint import Endpoint
 from proxy.upstreams.gate import Gate
-from proxy.upstreams.group import Group, Role
+from proxy.upstreams.group import Group
 from proxy.upstreams.health import NEVER
+from proxy.upstreams.hedging import Hedging
+from proxy.upstreams.hold import Held, Hold
 from proxy.upstreams.lease import ConnectionT
 from proxy.upstreams.pool import EndpointPool
 from proxy.upstreams.prober import Prober
+from proxy.upstreams.resolver import Lookup, Resolver, look_up
 from proxy.upstreams.retry import RetryBudget
 from proxy.upstreams.upstream import Upstream
 
@@ -35,6 +38,15 @@ _Key = tuple[str, Address, str]
 log = logging.getLogger("weir.upstreams")
 
 
+def log_change(endpoint: Endpoint[Any]) -> None:
+    """What is said of an endpoint that went out or came back, unless somebody else says it."""
+    if endpoint.healthy:
+        log.info("endpoint %s of upstream %s is back", endpoint.address.label, endpoint.upstream_name)
+    else:
+        label, name = endpoint.address.label, endpoint.upstream_name
+        log.warning("endpoint %s of upstream %s is out: %s", label, name, endpoint.last_error)
+
+
 class Registry(Generic[ConnectionT]):
     """Endpoints of all upstreams. `open_connection` opens one to an address, as `EndpointPool.connect` does."""
 
@@ -44,31 +56,42 @@ class Registry(Generic[ConnectionT]):
         *,
         clock: Callable[[], float] = monotonic,
         rng: Callable[[], float] = random.random,
+        on_change: Callable[[Endpoint[Any]], None] = log_change,
+        lookup: Lookup = look_up,
     ) -> None:
+        """`on_change` is told of every endpoint that goes out or comes back."""
+        self.rng = rng
         self._open_connection = open_connection
         self._clock = clock
-        self._rng = rng
+        self._on_change = on_change
         self._groups: dict[str, Group[ConnectionT]] = {}
         self._endpoints: dict[_Key, Endpoint[ConnectionT]] = {}  # of the configuration in force
         self._leaving: dict[_Key, tuple[float, Endpoint[ConnectionT]]] = {}  # dropped by a reload, and when to drain
         self._draining: list[Endpoint[ConnectionT]] = []
         self._prober: Prober[ConnectionT] = Prober(clock)
+        self._upstreams: Mapping[str, Upstream] = {}  # of the configuration in force
+        self._resolver = Resolver(lookup, clock, self._moved)
         self._ticker: asyncio.TimerHandle | None = None
 
     # -- for the stage --
 
     def select(
-        self, upstream: Upstream, use_replicas: bool, exclude: Endpoint[ConnectionT] | None = None
+        self,
+        upstream: Upstream,
+        use_replicas: bool,
+        exclude: Endpoint[ConnectionT] | None = None,
+        is_safe: bool = True,
     ) -> Endpoint[ConnectionT]:
         """The endpoint for the next attempt, another one than `exclude` where there is another.
 
-        Endpoints that are out are skipped; when all are, the one that failed longest ago is tried. Reads go to the
-        primary when no replica is healthy. Raises ProxyError (NO_ENDPOINT) when the upstream is gone altogether.
+        Endpoints that are out are skipped; when all refuse connections, the one that failed longest ago is tried.
+        Reads go to the primary when no replica is healthy. `is_safe`: the request may be the trial of an endpoint that
+        was ejected. Raises ProxyError (NO_ENDPOINT) when the breaker is open or the upstream is gone altogether.
         """
         group = self._groups.get(upstream.name)
         if group is None:
             raise ProxyError(ErrorKind.NO_ENDPOINT, f"there is no upstream {upstream.name}", retry_after_s=1.0)
-        return group.select(use_replicas, exclude)
+        return group.select(use_replicas, exclude, is_safe)
 
     def select_replica(
         self, upstream: Upstream, exclude: Endpoint[ConnectionT] | None = None
@@ -82,6 +105,34 @@ class Registry(Generic[ConnectionT]):
         group = self._groups.get(upstream.name)
         return group is not None and group.spend_retry(now)
 
+    def has_other(self, upstream: Upstream, use_replicas: bool, endpoint: Endpoint[ConnectionT]) -> bool:
+        """Another endpoint than this one may be used now."""
+        group = self._groups.get(upstream.name)
+        return group is not None and group.has_other(use_replicas, endpoint)
+
+    def hedging(self, upstream: Upstream) -> Hedging | None:
+        """What is known for hedges, where the upstream hedges."""
+        group = self._groups.get(upstream.name)
+        return None if group is None else group.hedging
+
+    def wait_back(self, upstream: Upstream, use_replicas: bool, content_bytes: int, deadline_at: float) -> Held | None:
+        """A place among the requests that wait because every endpoint refuses connections; None: no place, or no such
+        reason, or it has gone on for too long. `content_bytes` are kept meanwhile. End it with `stop_waiting`."""
+        group = self._groups.get(upstream.name)
+        return None if group is None else group.wait_back(use_replicas, content_bytes, deadline_at)
+
+    def stop_waiting(self, upstream: Upstream, held: Held) -> None:
+        """The wait is over: it may try again, its time is up, or its client left."""
+        group = self._groups.get(upstream.name)
+        if group is not None:
+            group.hold.leave(held)
+
+    def release_held(self, upstream: Upstream) -> None:
+        """One of those who waited got its answer: let the next go."""
+        group = self._groups.get(upstream.name)
+        if group is not None:
+            group.release_held()
+
     # -- for the operator --
 
     @property
@@ -93,6 +144,11 @@ class Registry(Generic[ConnectionT]):
     def gates(self) -> dict[str, Gate[ConnectionT]]:
         """By name of the upstream: who waits for it, for metrics."""
         return {name: group.gate for name, group in self._groups.items() if group.drop_at == NEVER}
+
+    @property
+    def groups(self) -> Sequence[Group[ConnectionT]]:
+        """The upstreams of the configuration in force, for metrics."""
+        return [group for group in self._groups.values() if group.drop_at == NEVER]
 
     def status(self) -> dict[str, Any]:
         """By name of the upstream: whether it can serve, and its endpoints with role, health, last check and pool."""
@@ -111,17 +167,24 @@ class Registry(Generic[ConnectionT]):
             self._ticker.cancel()
             self._ticker = None
         await self._prober.stop()
+        await self._resolver.stop()
         for endpoint in self._alive():
             endpoint.pool.close()
+        for group in self._groups.values():
+            group.hold.expire(NEVER)
 
     def tick(self, now: float) -> None:
         """Move everything that depends on time. `start` has this called every TICK_S."""
         for endpoint in self._alive():
             endpoint.pool.tick(now)
         for endpoint in self._endpoints.values():
-            if endpoint.healthy:
+            endpoint.tick(now)
+            if not endpoint.is_out:
                 endpoint.pool.warm(now)
+        for group in list(self._groups.values()):
+            group.tick(now)
         self._prober.tick(self._endpoints.values(), now)
+        self._resolver.tick(now)
         if self._leaving or self._draining:
             self._retire(now)
 
@@ -137,9 +200,32 @@ class Registry(Generic[ConnectionT]):
     def apply(self, upstreams: Mapping[str, Upstream], now: float) -> None:
         """Make the endpoints those of `upstreams`. One that stays keeps its connections and its health; one that is
         dropped is selected no more, and drained after GRACE_S."""
+        self._upstreams = upstreams
+        self._resolver.follow(
+            [
+                (address, upstream.resolve_s)
+                for upstream in upstreams.values()
+                if upstream.resolve_s
+                for address in upstream.primary + upstream.replicas
+            ],
+            now,
+        )
+        self._place(upstreams, now)
+
+    def _moved(self) -> None:
+        """The addresses of a name have changed."""
+        self._place(self._upstreams, self._clock())
+
+    def _places(self, upstream: Upstream, addresses: tuple[Address, ...]) -> list[Address]:
+        """The addresses with names looked up, each once."""
+        if not upstream.resolve_s:
+            return list(addresses)
+        return list(dict.fromkeys(place for address in addresses for place in self._resolver.addresses_of(address)))
+
+    def _place(self, upstreams: Mapping[str, Upstream], now: float) -> None:
         before, self._endpoints = self._endpoints, {}
         for upstream in upstreams.values():
-            for address in upstream.primary + upstream.replicas:
+            for address in self._places(upstream, upstream.primary + upstream.replicas):
                 key = _key(upstream, address)
                 if key not in self._endpoints:
                     self._endpoints[key] = self._keep_or_create(key, before, upstream, now)
@@ -163,14 +249,24 @@ class Registry(Generic[ConnectionT]):
             endpoint.update(upstream, now)
             return endpoint
         pool = EndpointPool(address, upstream.pool, connect, clock=self._clock)
-        return Endpoint(upstream, address, pool, now, self._rng, self._health_changed)
+        endpoint = Endpoint(upstream, address, pool, now, self.rng, self._changed)
+        if upstream.name in self._groups:
+            endpoint.start_slowly(now)  # beside others that are warm
+        return endpoint
 
     def _group(self, upstream: Upstream, now: float) -> Group[ConnectionT]:
-        primary = Role([self._endpoints[_key(upstream, address)] for address in upstream.primary])
-        replicas = Role([self._endpoints[_key(upstream, address)] for address in upstream.replicas])
+        primary = [self._endpoints[_key(upstream, address)] for address in self._places(upstream, upstream.primary)]
+        replicas = [self._endpoints[_key(upstream, address)] for address in self._places(upstream, upstream.replicas)]
         before = self._groups.get(upstream.name)
-        budget = before.budget if before is not None else RetryBudget(now)
-        return Group(upstream.select, primary, replicas, budget, before.gate if before is not None else None)
+        gate = before.gate if before is not None else None
+        budget, hold = (RetryBudget(now), Hold()) if before is None else (before.budget, before.hold)
+        group = Group(upstream, primary, replicas, budget, hold, self._clock, self.rng, gate)
+        if upstream.hedge is not None:
+            group.hedging = before.hedging if before is not None else None
+            if group.hedging is None:
+                group.hedging = Hedging(upstream.hedge, now)
+            group.hedging.take_rules(upstream.hedge)
+        return group
 
     def _retire(self, now: float) -> None:
         for key, (drain_at, endpoint) in list(self._leaving.items()):
@@ -180,20 +276,20 @@ class Registry(Generic[ConnectionT]):
                 self._draining.append(endpoint)
         self._draining = [endpoint for endpoint in self._draining if not endpoint.pool.closed]
         for name in [name for name, group in self._groups.items() if now >= group.drop_at]:
+            self._groups[name].hold.expire(NEVER)
             del self._groups[name]
 
-    def _health_changed(self, endpoint: Endpoint[ConnectionT]) -> None:
-        for group in self._groups.values():
+    def _changed(self, endpoint: Endpoint[ConnectionT]) -> None:
+        group = self._groups.get(endpoint.upstream_name)
+        if group is not None:
             group.refresh()
-        if endpoint.healthy:
-            log.info("endpoint %s of upstream %s is back", endpoint.address.label, endpoint.upstream_name)
-        else:
-            log.warning(
-                "endpoint %s of upstream %s is out: %s",
-                endpoint.address.label,
-                endpoint.upstream_name,
-                endpoint.last_error,
-            )
+        if endpoint.health.is_refusing:
+            self._resolver.hurry(endpoint.address)
+        if endpoint.is_told_out is endpoint.healthy:
+            endpoint.is_told_out = not endpoint.healthy
+            self._on_change(endpoint)
+        if group is not None and endpoint.healthy:
+            group.release_held()
 
 
 def _key(upstream: Upstream, address: Address) -> _Key:

@@ -7,10 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.json_schema import WithJsonSchema
 
-from proxy.core.settings import Duration, FileName, Model, Size
-from proxy.upstreams.address import parse_address
+from proxy.core.settings import Duration, FileName, Model, Percent, RateText, Size
+from proxy.core.units import Rate
+from proxy.upstreams.address import is_name, parse_address
 
-__all__ = ["HealthSettings", "PoolSettings", "UpstreamSettings", "UpstreamTlsSettings"]
+__all__ = [
+    "EjectSettings",
+    "FallbackSettings",
+    "HealthSettings",
+    "HedgeSettings",
+    "PoolSettings",
+    "RetrySettings",
+    "UpstreamSettings",
+    "UpstreamTlsSettings",
+]
 
 
 def _check_url(text: str) -> str:
@@ -40,6 +50,9 @@ Urls = Annotated[
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [_URL_SCHEMA, {"type": "array", "items": _URL_SCHEMA}]}),
 ]
+
+
+Status = Annotated[int, Field(ge=500, le=599)]
 
 
 class PoolSettings(Model):
@@ -107,6 +120,84 @@ class HealthSettings(Model):
     fall: int = Field(default=3, ge=1, description="Bad checks in a row that take an endpoint out.")
 
 
+class EjectSettings(Model):
+    """When an endpoint that can be reached is skipped for a while, because what it answers is of no use."""
+
+    consecutive: int = Field(default=5, ge=1, description="Failures in a row that eject an endpoint.")
+    ratio: Percent = Field(default=0.5, gt=0, description="Share of failures in the last 10 s that ejects one.")
+    min_requests: int = Field(default=20, ge=1, description="Fewer requests in the last 10 s give no share.")
+    statuses: tuple[Status, ...] = Field(
+        default=(502, 503, 504), description="Statuses that count as failures, besides resets and timeouts."
+    )
+    base: Duration = Field(default=10.0, gt=0, description="Out for this; twice this the next time, and so on.")
+    max: Duration = Field(default=300.0, gt=0, description="Longest time out.")
+    panic: Percent = Field(default=0.5, description="With a smaller share of endpoints left, all are used.")
+    open: Duration = Field(
+        default=5.0,
+        gt=0,
+        description="How long the breaker of the last endpoint is open, which opens by `ratio` of requests without an "
+        "answer; doubling.",
+    )
+    open_max: Duration = Field(default=60.0, gt=0, description="Longest time that the breaker is open.")
+
+    @model_validator(mode="after")
+    def _check(self) -> EjectSettings:
+        for name, least, most in (("max", self.base, self.max), ("open_max", self.open, self.open_max)):
+            if most < least:
+                raise ValueError(f"{name} is shorter than {'base' if name == 'max' else 'open'}; raise it too")
+        return self
+
+
+class RetrySettings(Model):
+    """Which failed attempts are made again. Never one that might make the backend act twice."""
+
+    attempts: int = Field(default=1, ge=0, le=5, description="Attempts beyond the first.")
+    on: tuple[Literal["connect", "reset"] | Status, ...] = Field(
+        default=("connect", "reset", 502, 503, 504),
+        description="`connect`: no connection could be made. `reset`: it broke before any answer, for idempotent "
+        "methods. A status: for GET, HEAD and OPTIONS, and only at another endpoint.",
+    )
+    base: Duration = Field(default=0.025, gt=0, description="Bound of the random wait before a retry; doubles.")
+    max: Duration = Field(default=0.25, gt=0, description="Largest bound of the wait.")
+    retry_after: Duration = Field(
+        default=1.0, description="Longest Retry-After that is waited for; an answer with a longer one is final."
+    )
+    budget: Percent = Field(default=0.2, description="Retries for each request of the last 10 s, at most.")
+    floor: RateText = Field(default=Rate(3, 1.0), description="Retries that are allowed in any case.")
+
+    @model_validator(mode="after")
+    def _check(self) -> RetrySettings:
+        if self.max < self.base:
+            raise ValueError("max is shorter than base; raise it too")
+        if self.attempts == 0 and "on" in self.model_fields_set:
+            raise ValueError("on has no effect with attempts: 0; write attempts: 1")
+        return self
+
+
+class HedgeSettings(Model):
+    """A second endpoint is asked when the first takes longer than nearly all answers do; the first answer counts."""
+
+    extra: Percent = Field(default=0.02, gt=0, le=0.2, description="Hedges for each GET and HEAD, at most.")
+    least: Duration = Field(default=0.01, gt=0, description="No request is hedged sooner.")
+    most: Duration = Field(default=2.0, gt=0, description="The longest wait before a hedge, whatever was learned.")
+
+    @model_validator(mode="after")
+    def _check(self) -> HedgeSettings:
+        if self.most < self.least:
+            raise ValueError("most is shorter than least; raise it too")
+        return self
+
+
+class FallbackSettings(Model):
+    """The answer when nobody of the upstream can be asked and nothing stored stands in."""
+
+    status: Annotated[int, Field(ge=200, le=599)] = Field(default=503, description="Its status.")
+    content_type: str = Field(
+        default="text/html; charset=utf-8", pattern=r"^[!-~][ -~]*$", description="Its Content-Type."
+    )
+    body: str = Field(max_length=1_000_000, description="Its content.")
+
+
 class UpstreamTlsSettings(Model):
     """How `https://` endpoints are verified, and who we say we are."""
 
@@ -143,6 +234,34 @@ class UpstreamSettings(Model):
     )
     pool: PoolSettings = Field(default_factory=PoolSettings, description="Connections to each endpoint.")
     health: HealthSettings | None = Field(default=None, description="Active checks of each endpoint.")
+    eject: EjectSettings | Literal["off"] = Field(
+        default_factory=EjectSettings, description="Endpoints whose answers are of no use are skipped for a while."
+    )
+    retry: RetrySettings | Literal["off"] = Field(
+        default_factory=RetrySettings, description="Failed attempts that are made again."
+    )
+    hedge: HedgeSettings | Literal["off"] = Field(
+        default="off",
+        description="Ask a second endpoint when a GET or HEAD takes unusually long. `{}` for the defaults.",
+    )
+    slow_start: Duration = Field(
+        default=30.0, description="An endpoint that is new or back gets its full share after this. 0s: at once."
+    )
+    hold_on_refused: Duration = Field(
+        default=15.0,
+        description="While all endpoints refuse connections, requests wait for them to be back, up to this long after "
+        "it began. 0s: they fail at once.",
+    )
+    hold_requests: int = Field(default=1000, ge=1, le=1_000_000, description="Most requests that wait like that.")
+    hold_bytes: Size = Field(default=64 * 1024 * 1024, description="Most content of theirs that is kept meanwhile.")
+    resolve: Duration | Literal["off"] = Field(
+        default="off",
+        description="Look up the names of endpoints this often, and when one fails; each address is an endpoint. "
+        "`off`: the system resolves a name at each connect.",
+    )
+    fallback: FallbackSettings | None = Field(
+        default=None, description="What clients get when nobody can be asked, instead of a 502, 503 or 504 of ours."
+    )
     tls: UpstreamTlsSettings | None = Field(default=None, description="For `https://` endpoints.")
     host: Literal["pass", "upstream"] = Field(
         default="pass", description="Host that the backend sees: the client's, or the one of the endpoint's address."
@@ -158,6 +277,13 @@ class UpstreamSettings(Model):
                 if label in seen:
                     raise ValueError(f"{role} lists {label} twice")
                 seen.add(label)
+        if self.resolve != "off":
+            if self.resolve < 1.0:
+                raise ValueError("resolve is shorter than 1s; names change more slowly than that")
+            if not any(is_name(parse_address(url)) for url in self.primary + self.replicas):
+                raise ValueError("resolve is for names, and this upstream has none")
+        if self.hold_on_refused == 0.0 and (idle := self.model_fields_set & {"hold_requests", "hold_bytes"}):
+            raise ValueError(f"{min(idle)} has no effect with hold_on_refused: 0s")
         if self.tls is not None and not any(url.lower().startswith("https:") for url in self.primary + self.replicas):
             raise ValueError("tls is for https:// endpoints, and this upstream has none")
         return self

@@ -5,24 +5,44 @@ The lease lives as long as the response: the connection itself gives it back whe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.http.forwarding import forwarding_lines, upstream_fields
+from proxy.http.message import Response, field
+from proxy.http.problems import REASONS
 from proxy.upstreams.bid import bid_of
-from proxy.upstreams.retry import IDEMPOTENT, may_retry
+from proxy.upstreams.race import Race
+from proxy.upstreams.retry import IDEMPOTENT, READS, delay_s, is_safe_again, retry_after_s
 from proxy.wire.limits import HIGH_WATER_BYTES
 
 if TYPE_CHECKING:
     from proxy.core.tasks import Signal
     from proxy.exchange import Exchange
-    from proxy.http.message import Request, Response
+    from proxy.http.message import Request
     from proxy.routing.route import Route
     from proxy.upstreams.lease import Lease
     from proxy.upstreams.registry import Endpoint, Registry
+    from proxy.upstreams.retry import RetryRules
+    from proxy.upstreams.upstream import Fallback
 
-_SAFE = frozenset({b"GET", b"HEAD"})
+_SAFE: Final = frozenset({b"GET", b"HEAD"})
+_NOBODY: Final = frozenset(  # nobody of the upstream got the request
+    {
+        ErrorKind.NO_ENDPOINT,
+        ErrorKind.OUT_OF_SOCKETS,
+        ErrorKind.CONNECT_REFUSED,
+        ErrorKind.CONNECT_TIMEOUT,
+        ErrorKind.TLS_FAILED,
+    }
+)
+_DEATHS: Final = frozenset({ErrorKind.REUSED_CONNECTION_CLOSED, ErrorKind.CONNECTION_RESET})
+_A_MOMENT_S: Final = 0.025
+_FAIR_SHARE: Final = 0.5  # of the route's time: an endpoint that had less of it is not to blame for a timeout
 
 
 async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
@@ -42,25 +62,151 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
     use_replicas = not route.read_primary and request.method in _SAFE and not request.upgrade
     deadline_at = exchange.received_at + route.timeout_s
     failed: Endpoint[Any] | None = None
-    reused_died = False
+    fresh = False
+    retries = 0
+    deaths = 0  # connections that ended under this request
+    has_waited = False
     while True:
         if exchange.replicas_only:
             endpoint = _replica(registry, route, failed)
         else:
-            endpoint = registry.select(route.upstream, use_replicas, failed)
+            endpoint = registry.select(route.upstream, use_replicas, failed, request.method in READS)
         exchange.endpoint = endpoint
         exchange.attempts += 1
         exchange.bytes_sent_up = 0
         try:
-            return await _attempt(exchange, route, endpoint, deadline_at, fresh=reused_died)
+            if route.upstream.hedge is None or exchange.attempts > 1 or not _may_hedge(exchange, route):
+                endpoint, response = await _attempt(exchange, route, endpoint, deadline_at, fresh=fresh)
+            else:
+                endpoint, response = await _hedged(exchange, registry, route, endpoint, deadline_at, use_replicas)
         except ProxyError as error:
-            replayable = body is None or body.may_replay
-            if not may_retry(error.kind, request.method, replayable, exchange.bytes_sent_up, exchange.attempts):
+            kind = error.kind
+            if not is_safe_again(kind, request.method, body is None or body.may_replay, exchange.bytes_sent_up):
                 raise
-            if not registry.spend_retry(route.upstream, monotonic()):
+            endpoint = exchange.endpoint
+            if kind in _DEATHS:
+                deaths += 1
+                if kind is ErrorKind.REUSED_CONNECTION_CLOSED and deaths == 1:
+                    # No failure of the endpoint, so no retry, and none of the budget: a connection can only be reused
+                    # after an exchange that went well, so there are never more of these than of those.
+                    fresh, failed = True, None
+                    continue
+                if deaths > 2:
+                    raise  # connections die under this request: it may be what kills them
+                if deaths == 2 and not registry.has_other(route.upstream, use_replicas, endpoint):
+                    if not await _refuses(endpoint, deadline_at):
+                        raise
+                    kind = ErrorKind.CONNECT_REFUSED
+            fresh, failed = False, endpoint
+            if kind is ErrorKind.CONNECT_REFUSED and await _is_back(exchange, registry, use_replicas, deadline_at):
+                has_waited, failed = True, None
+                continue
+            if not route.upstream.retry.allow(kind, retries) or not registry.spend_retry(route.upstream, monotonic()):
                 raise
-            reused_died = error.kind is ErrorKind.REUSED_CONNECTION_CLOSED
-            failed = None if reused_died else exchange.endpoint
+            wait_s = 0.0
+            if exchange.bytes_sent_up or not registry.has_other(route.upstream, use_replicas, endpoint):
+                wait_s = delay_s(route.upstream.retry, retries, registry.rng())
+            if monotonic() + wait_s >= deadline_at:
+                raise
+        else:
+            if has_waited:
+                registry.release_held(route.upstream)
+            if response.status < 500:
+                return response
+            again_in_s = _again_in_s(exchange, registry, endpoint, response, use_replicas, retries, deadline_at)
+            if again_in_s is None:
+                return response
+            wait_s, failed, fresh = again_in_s, endpoint, False
+            content: Any = response.content
+            if content is not None and type(content) is not bytes:
+                content.cancel()
+        retries += 1
+        if wait_s > 0.0:
+            await asyncio.sleep(wait_s)
+
+
+def fallback(exchange: Exchange, error: ProxyError) -> Response | None:
+    """The route's answer for when nobody can be asked, or None: it has none, or `error` is of another kind."""
+    route = exchange.route
+    if route is None or route.fallback is None or error.kind not in _NOBODY:
+        return None
+    answer: Fallback = route.fallback
+    fields = [field("Content-Type", answer.content_type), field("Cache-Control", b"no-store")]
+    if error.retry_after_s is not None:
+        fields.append(field("Retry-After", b"%d" % max(1, ceil(error.retry_after_s))))
+    response = Response(answer.status, REASONS.get(answer.status, b""), fields, answer.content)
+    response.error = error.kind
+    return response
+
+
+def _again_in_s(
+    exchange: Exchange,
+    registry: Registry[Any],
+    endpoint: Endpoint[Any],
+    response: Response,
+    use_replicas: bool,
+    retries: int,
+    deadline_at: float,
+) -> float | None:
+    """After how many seconds to ask another endpoint than the one that gave this response; None: it is the answer.
+
+    A Retry-After is heard: it is waited for, or the client is told.
+    """
+    assert exchange.route is not None
+    request, upstream = exchange.request, exchange.route.upstream
+    rules: RetryRules = upstream.retry
+    if (
+        response.status not in rules.on_statuses
+        or retries >= rules.attempts
+        or request.method not in READS
+        or request.upgrade
+        or exchange.replicas_only
+        or not (request.body is None or request.body.may_replay)
+        or not registry.has_other(upstream, use_replicas, endpoint)
+    ):
+        return None
+    asked_s = retry_after_s(response.get(b"retry-after"))
+    if asked_s is None or asked_s > rules.retry_after_s:
+        return None
+    wait_s = max(asked_s, delay_s(rules, retries, registry.rng()))
+    now = monotonic()
+    return wait_s if now + wait_s < deadline_at and registry.spend_retry(upstream, now) else None
+
+
+async def _refuses(endpoint: Endpoint[Any], deadline_at: float) -> bool:
+    """Whether the endpoint, which just ended a fresh connection, takes no others: then it is being restarted.
+
+    A process that is killed may lose its connections before the socket that it listens on.
+    """
+    await asyncio.sleep(_A_MOMENT_S)
+    try:
+        lease = await endpoint.pool.lease(deadline_at, monotonic(), fresh=True)
+    except ProxyError as error:
+        endpoint.failed(error.kind, monotonic())
+        return error.kind is ErrorKind.CONNECT_REFUSED
+    lease.release(False)  # it has proved nothing: whoever found it idle would take it for one that works
+    return False
+
+
+async def _is_back(exchange: Exchange, registry: Registry[Any], use_replicas: bool, deadline_at: float) -> bool:
+    """Wait while every endpoint refuses connections. False: not for this request, or not in time.
+
+    Not where a stored response stands in, or where a policy sent the request to replicas only.
+    """
+    assert exchange.route is not None
+    if exchange.has_stand_in or exchange.replicas_only:
+        return False
+    body = exchange.request.body
+    upstream = exchange.route.upstream
+    held = registry.wait_back(upstream, use_replicas, 0 if body is None else body.held_bytes, deadline_at)
+    if held is None:
+        return False
+    began_at = monotonic()
+    try:
+        return await held.signal
+    finally:
+        exchange.queue_s += monotonic() - began_at
+        registry.stop_waiting(upstream, held)
 
 
 def has_replica(exchange: Exchange, registry: Registry[Any]) -> bool:
@@ -80,9 +226,86 @@ def _replica(registry: Registry[Any], route: Route, failed: Endpoint[Any] | None
     return endpoint
 
 
+def _may_hedge(exchange: Exchange, route: Route) -> bool:
+    request = exchange.request
+    return (
+        route.may_hedge
+        and request.method in _SAFE
+        and request.body is None
+        and not request.upgrade
+        and not exchange.replicas_only
+    )
+
+
+async def _hedged(
+    exchange: Exchange,
+    registry: Registry[Any],
+    route: Route,
+    endpoint: Endpoint[Any],
+    deadline_at: float,
+    use_replicas: bool,
+) -> tuple[Endpoint[Any], Response]:
+    """As `_attempt`, with a second endpoint that is asked as well when the first takes unusually long.
+
+    `exchange.endpoint` is afterwards the one that answered. The attempt that was not needed is cancelled.
+    """
+    hedging = registry.hedging(route.upstream)
+    assert hedging is not None
+    began_at = monotonic()
+    hedging.requests += 1
+    race: Race[tuple[Endpoint[Any], Response]] = Race()
+    timer = None
+    hedged_at: list[Endpoint[Any]] = []  # the second one, once it is asked
+    race.enter(_attempt(exchange, route, endpoint, deadline_at, fresh=False))
+    if hedging.delay_s is not None and not race.outcome.done():
+        hedge = partial(_hedge, exchange, registry, route, endpoint, deadline_at, use_replicas, race, hedged_at)
+        timer = asyncio.get_running_loop().call_later(hedging.delay_s, hedge)
+    try:
+        answered_by, response = await race.outcome
+    finally:
+        if timer is not None:
+            timer.cancel()
+        race.leave()
+    exchange.endpoint = answered_by
+    hedging.latencies.note(monotonic() - began_at)
+    if answered_by in hedged_at:
+        hedging.won += 1
+    return answered_by, response
+
+
+def _hedge(
+    exchange: Exchange,
+    registry: Registry[Any],
+    route: Route,
+    endpoint: Endpoint[Any],
+    deadline_at: float,
+    use_replicas: bool,
+    race: Race[tuple[Endpoint[Any], Response]],
+    hedged_at: list[Endpoint[Any]],
+) -> None:
+    """The first takes long: ask another that has room, if the allowance and the budget of retries have any left."""
+    upstream, now = route.upstream, monotonic()
+    hedging = registry.hedging(upstream)
+    if hedging is None or race.outcome.done() or not registry.has_other(upstream, use_replicas, endpoint):
+        return
+    other = registry.select(upstream, use_replicas, endpoint)
+    if (
+        other is endpoint
+        or not other.pool.has_room
+        or not hedging.spend(now)
+        or not registry.spend_retry(upstream, now)
+    ):
+        return
+    hedging.sent += 1
+    exchange.attempts += 1
+    hedged_at.append(other)
+    race.enter(_attempt(exchange, route, other, deadline_at, fresh=False))
+
+
 async def _attempt(
     exchange: Exchange, route: Route, endpoint: Endpoint[Any], deadline_at: float, *, fresh: bool
-) -> Response:
+) -> tuple[Endpoint[Any], Response]:
+    """The response, and who gave it: whoever waits gets the first slot of any endpoint that would do."""
     now = monotonic()
     pool = endpoint.pool
     if exchange.request.method not in IDEMPOTENT and pool.is_risky(now):
@@ -95,6 +318,8 @@ async def _attempt(
         except ProxyError as error:
             now = monotonic()
             exchange.queue_s += now - asked_at
+            if error.at is not None:
+                endpoint = exchange.endpoint = error.at
             endpoint.failed(error.kind, now)
             raise
         exchange.queue_s += lease.queue_s
@@ -118,17 +343,21 @@ async def _attempt(
         if error.kind is ErrorKind.CONNECTION_RESET and lease.reused:
             # the backend's idle timeout and our request crossed: nobody's fault, and no sign of ill health
             raise ProxyError(ErrorKind.REUSED_CONNECTION_CLOSED, error.detail) from error
-        endpoint.failed(error.kind, failed_at)
+        if error.kind is not ErrorKind.RESPONSE_TIMEOUT or deadline_at - now >= _FAIR_SHARE * route.timeout_s:
+            endpoint.failed(error.kind, failed_at)
         raise
     except BaseException:
         connection.close()
         raise
     answered_at = monotonic()
     exchange.upstream_s = answered_at - now
-    endpoint.succeeded(answered_at, exchange.upstream_s)
+    if response.status < 500:
+        endpoint.succeeded(answered_at, exchange.upstream_s)
+    else:
+        endpoint.answered(response.status, answered_at, exchange.upstream_s)
     if response.get(b"content-type") == b"text/event-stream":
         connection.never_stalls()  # events may be far apart
-    return response
+    return endpoint, response
 
 
 def _send(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.upstreams.address import Address, parse_address
-from proxy.upstreams.settings import HealthSettings, PoolSettings, UpstreamSettings, UpstreamTlsSettings
+from proxy.upstreams.ejection import EjectionRules
+from proxy.upstreams.hedging import HedgeRules
+from proxy.upstreams.hold import HoldRules
+from proxy.upstreams.retry import RetryRules
+from proxy.upstreams.settings import (
+    EjectSettings,
+    FallbackSettings,
+    HealthSettings,
+    PoolSettings,
+    RetrySettings,
+    UpstreamSettings,
+    UpstreamTlsSettings,
+)
 from proxy.upstreams.tls import UpstreamTls, compile_tls
 
-__all__ = ["HealthRules", "PoolNumbers", "Upstream", "compile_upstream"]
+__all__ = ["Fallback", "HealthRules", "PoolNumbers", "Upstream", "compile_fallback", "compile_upstream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,15 @@ class HealthRules:
     fall: int = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What clients get when nobody of the upstream can be asked, and nothing stored stands in."""
+
+    status: int
+    content_type: bytes
+    content: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
     """One compiled upstream. `name` is its identity over a reload; an address may be primary and replica at once."""
@@ -49,6 +70,15 @@ class Upstream:
     pool: PoolNumbers = PoolNumbers()
     health: HealthRules | None = None
     tls: UpstreamTls | None = None  # set when an address is https
+    eject: EjectionRules | None = field(
+        default_factory=EjectionRules
+    )  # None: what endpoints answer never takes them out
+    retry: RetryRules = field(default_factory=RetryRules)
+    hold: HoldRules = field(default_factory=HoldRules)
+    hedge: HedgeRules | None = None
+    slow_start_s: float = 30.0
+    fallback: Fallback | None = None
+    resolve_s: float = 0.0  # look up names this often; 0: never
     passes_host: bool = True  # False: the endpoint sees `Address.authority` as its Host
 
 
@@ -65,6 +95,15 @@ def compile_upstream(settings: UpstreamSettings, name: str) -> Upstream:
         pool=_compile_pool(settings.pool),
         health=_compile_health(settings.health) if settings.health else None,
         tls=compile_tls(settings.tls or UpstreamTlsSettings()) if needs_tls else None,
+        eject=None if settings.eject == "off" else _compile_eject(settings.eject),
+        retry=RetryRules(attempts=0) if settings.retry == "off" else _compile_retry(settings.retry),
+        hold=HoldRules(settings.hold_on_refused, settings.hold_requests, settings.hold_bytes),
+        hedge=None
+        if settings.hedge == "off"
+        else HedgeRules(settings.hedge.extra, settings.hedge.least, settings.hedge.most),
+        slow_start_s=settings.slow_start,
+        fallback=compile_fallback(settings.fallback),
+        resolve_s=0.0 if settings.resolve == "off" else settings.resolve,
         passes_host=settings.host == "pass",
     )
 
@@ -92,3 +131,37 @@ def _compile_health(settings: HealthSettings) -> HealthRules:
         rise=settings.rise,
         fall=settings.fall,
     )
+
+
+def _compile_eject(settings: EjectSettings) -> EjectionRules:
+    return EjectionRules(
+        consecutive=settings.consecutive,
+        ratio=settings.ratio,
+        min_requests=settings.min_requests,
+        base_s=settings.base,
+        max_s=settings.max,
+        panic=settings.panic,
+        statuses=frozenset(settings.statuses),
+        open_s=settings.open,
+        open_max_s=settings.open_max,
+    )
+
+
+def _compile_retry(settings: RetrySettings) -> RetryRules:
+    return RetryRules(
+        attempts=settings.attempts,
+        on_connect="connect" in settings.on,
+        on_reset="reset" in settings.on,
+        on_statuses=frozenset(int(word) for word in settings.on if isinstance(word, int)),
+        base_s=settings.base,
+        max_s=settings.max,
+        retry_after_s=settings.retry_after,
+        budget=settings.budget,
+        floor_per_s=settings.floor.count / settings.floor.period_s,
+    )
+
+
+def compile_fallback(settings: FallbackSettings | None) -> Fallback | None:
+    if settings is None:
+        return None
+    return Fallback(settings.status, settings.content_type.encode("ascii"), settings.body.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl as tls
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,10 @@ from proxy.wire.upstream import UpstreamConnection
 if TYPE_CHECKING:
     from proxy.wire.spool import SpoolRoom
     from proxy.wire.timers import Timers
+
+
+# no descriptor, no memory, no port is left here: it says nothing about the endpoint
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 async def open_connection(
@@ -29,7 +34,7 @@ async def open_connection(
 ) -> UpstreamConnection:
     """Connect, and shake hands if `ssl` is given; waits `timeout_s` at most.
 
-    Raises ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT or TLS_FAILED. No byte of a request has left then.
+    Raises ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT, TLS_FAILED or OUT_OF_SOCKETS. No byte of a request has left.
     """
     loop = asyncio.get_running_loop()
 
@@ -63,5 +68,7 @@ async def _connect(connecting: Any) -> UpstreamConnection | ProxyError:
     except (tls.SSLError, tls.CertificateError) as error:
         return ProxyError(ErrorKind.TLS_FAILED, str(error))
     except OSError as error:
+        if error.errno in _OURS:
+            return ProxyError(ErrorKind.OUT_OF_SOCKETS, str(error), retry_after_s=1.0)
         return ProxyError(ErrorKind.CONNECT_REFUSED, str(error))
     return cast("UpstreamConnection", connection)

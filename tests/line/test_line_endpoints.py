@@ -26,7 +26,7 @@ upstreams:
     primary: {primary}
     pool: {{max_in_flight: 1, queue: 1, queue_timeout: 400ms}}
   own-name: {{primary: {primary}, host: upstream}}
-  nobody: {{primary: "http://127.0.0.1:{closed}"}}
+  nobody: {{primary: "http://127.0.0.1:{closed}", hold_on_refused: 0s}}
   unreachable: {{primary: "http://192.0.2.1:81", pool: {{connect_timeout: 200ms}}}}
 routes:
   - {{name: shop, upstream: shop}}

@@ -202,7 +202,9 @@ def test_connections_that_a_backend_closed_while_idle_cost_no_request(configure:
 
 def test_a_backend_that_restarts_is_used_at_once_when_there_is_no_other(configure: Configure, hub: Hub) -> None:
     backend = Backend(hub, "lonely")
-    weir = configure(f"upstreams: {{app: {{primary: {backend.url}}}}}\nroutes: [{{name: all, upstream: app}}]\n")
+    weir = configure(
+        f"upstreams: {{app: {{primary: {backend.url}, hold_on_refused: 0s}}}}\nroutes: [{{name: all, upstream: app}}]\n"
+    )
     assert weir.get("/x").status == 200
     backend.stop()
     down = weir.get("/x")

@@ -42,6 +42,16 @@ class Disk(SimpleNamespace):
         return 95
 
 
+class Hold:
+    """91 requests wait."""
+
+    def __init__(self, total: int, refused: int) -> None:
+        self.total, self.refused = total, refused
+
+    def __len__(self) -> int:
+        return 91
+
+
 def full_sources(observe: Observe) -> Sources:
     """Every part that Weir can have, with a number of its own in every place."""
     pool = SimpleNamespace(in_use=2, idle=3, connects=5, connect_failures=6, reuses=7)
@@ -51,6 +61,8 @@ def full_sources(observe: Observe) -> Sources:
         healthy=True,
         requests=11,
         failures=12,
+        ejections=13,
+        share=0.25,
         pool=pool,
     )
     store_stats = SimpleNamespace(
@@ -117,6 +129,12 @@ def full_sources(observe: Observe) -> Sources:
     controls = {"ban": 71, "penalty": 72, "allow": 73, "override": 74, "kill": 75}
     ahead = {"good": 91, "failed": 92, "skipped": 93}
     snapshot: Any = SimpleNamespace(version="0123456789ab", loaded_at_wall=1767225600.0, limits=[policy])
+    upstream = SimpleNamespace(
+        name="app",
+        hold=Hold(92, 93),
+        budget=SimpleNamespace(granted=94, refused=95),
+        hedging=SimpleNamespace(sent=96, won=97),
+    )
     return Sources(
         observe=observe,
         snapshot=lambda: snapshot,
@@ -125,6 +143,7 @@ def full_sources(observe: Observe) -> Sources:
             stats=cache_stats, bytes=38, fill_bytes=89, entries=39, tags=90, disk=disk, shared=shared_cache
         ),
         endpoints=lambda: [endpoint],
+        upstreams=lambda: [upstream],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
         precompute=SimpleNamespace(numbers=lambda: [("board", ahead, 94.0), ("new", {"failed": 95}, None)]),
@@ -144,6 +163,15 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_endpoint_reuses_total", 7): endpoint,
         ("weir_endpoint_requests_total", 11): endpoint,
         ("weir_endpoint_failures_total", 12): endpoint,
+        ("weir_endpoint_ejections_total", 13): endpoint,
+        ("weir_endpoint_share", 0.25): endpoint,
+        ("weir_upstream_held", 91): {"upstream": "app"},
+        ("weir_upstream_holds_total", 92): {"upstream": "app", "result": "held"},
+        ("weir_upstream_holds_total", 93): {"upstream": "app", "result": "refused"},
+        ("weir_upstream_retries_total", 94): {"upstream": "app", "result": "granted"},
+        ("weir_upstream_retries_total", 95): {"upstream": "app", "result": "refused"},
+        ("weir_upstream_hedges_total", 96): {"upstream": "app", "result": "sent"},
+        ("weir_upstream_hedges_total", 97): {"upstream": "app", "result": "won"},
         ("weir_limit_store_requests_total", 21): {"mode": "shared"},
         ("weir_limit_store_requests_total", 22): {"mode": "degraded"},
         ("weir_limit_store_round_trip_seconds_count", 23): {},

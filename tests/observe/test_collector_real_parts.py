@@ -52,7 +52,7 @@ async def test_endpoints_of_the_registry(observe: Observe) -> None:
         ({"upstream": "app", "endpoint": "unix:/run/app.sock"}, 1),
     ]
     assert [number for _, number in await read(sources, "weir_endpoint_failures_total")] == [1, 0]
-    for name in ("connections", "requests_total", "connects_total", "reuses_total"):
+    for name in ("connections", "requests_total", "connects_total", "reuses_total", "ejections_total", "share"):
         assert await read(sources, f"weir_endpoint_{name}")
 
 
@@ -89,6 +89,22 @@ async def test_queues_of_upstreams(observe: Observe) -> None:
 def test_what_metrics_say_of_queues_is_what_queues_count() -> None:
     assert queues.CLASSES == PRIORITIES
     assert queues.WAIT_BOUNDS_S == WAIT_BOUNDS_S
+
+
+async def test_upstreams_of_the_registry(observe: Observe) -> None:
+    async def never(*_: Any) -> Any:
+        raise AssertionError("nobody connects here")
+
+    registry: Registry[Any] = Registry(never, clock=lambda: 10.0)
+    app = Upstream("app", (parse_address("http://127.0.0.1:3000"),))
+    registry.apply({"app": app}, 10.0)
+    registry.endpoints[0].failed(ErrorKind.CONNECT_REFUSED, 10.0)
+    assert registry.wait_back(app, False, 0, 20.0) is not None
+    assert registry.spend_retry(app, 10.0)
+    sources = Sources(observe, upstreams=lambda: registry.groups)
+    assert await read(sources, "weir_upstream_held") == [({"upstream": "app"}, 1)]
+    assert [number for _, number in await read(sources, "weir_upstream_holds_total")] == [1, 0]
+    assert [number for _, number in await read(sources, "weir_upstream_retries_total")] == [1, 0]
 
 
 async def test_limits_and_their_store(observe: Observe) -> None:

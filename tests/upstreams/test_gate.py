@@ -114,6 +114,23 @@ async def test_who_waits_gets_whichever_endpoint_is_free_first(make_house: Any, 
     assert first.connection is not lease.connection
 
 
+async def test_a_failure_is_told_of_the_endpoint_whose_it_was(make_house: Any, clock: Any) -> None:
+    house = await make_house(max_in_flight=1)
+    one, two = house.pools
+    first, second = await take(one, clock), await take(two, clock)
+    waiter = ask(one, clock)
+    await in_line(house.gate, waiter)
+
+    async def refuse() -> Any:
+        raise ProxyError(ErrorKind.CONNECT_REFUSED, "nobody listens")
+
+    two.connect = refuse
+    second.release(False)
+    error = await refused(waiter)
+    assert (error.kind, error.at) == (ErrorKind.CONNECT_REFUSED, "endpoint 1")
+    first.release(True)
+
+
 async def test_who_wants_one_endpoint_waits_for_that_one(make_house: Any, clock: Any) -> None:
     house = await make_house(max_in_flight=1)
     one, two = house.pools

@@ -30,7 +30,7 @@ async def registry(clock: Any, open_line: Any) -> AsyncIterator[Registry[Any]]:
 
 
 def upstream(*primary: Address, replicas: tuple[Address, ...] = (), name: str = "app", **rest: Any) -> Upstream:
-    return Upstream(name, primary, replicas, **rest)
+    return Upstream(name, primary, replicas, **{"slow_start_s": 0.0, **rest})
 
 
 def apply(registry: Registry[Any], *upstreams: Upstream) -> Upstream:
@@ -198,9 +198,9 @@ def test_retries_have_a_budget_for_each_upstream_that_a_reload_does_not_fill(reg
 def test_the_budget_grows_with_the_exchanges(registry: Registry[Any], clock: Any) -> None:
     app = apply(registry, upstream(A))
     endpoint = registry.select(app, False)
-    for _ in range(100):
+    for _ in range(1000):
         endpoint.succeeded(clock())
-    assert sum(registry.spend_retry(app, 1000.0) for _ in range(100)) == 50
+    assert sum(registry.spend_retry(app, 1000.0) for _ in range(1000)) == 200
 
 
 # Refused, and back
@@ -414,6 +414,7 @@ async def test_the_status_tells_everything(registry: Registry[Any], clock: Any) 
     b = endpoint_of(registry, B)
     b.failed(ErrorKind.CONNECT_REFUSED, clock())
     pool = {"total": 0, "in_use": 0, "idle": 0, "waiting": 0}
+    rest = {"ejection": None, "share": 1.0, "check": None, "pool": pool}
     status = registry.status()
     queue = status["app"].pop("queue")
     assert (queue["slots"], queue["most_waiting"], list(queue["classes"])) == (128, 128, list(PRIORITIES))
@@ -421,16 +422,16 @@ async def test_the_status_tells_everything(registry: Registry[Any], clock: Any) 
         "app": {
             "available": True,
             "healthy": False,
+            "held": 0,
             "pool": pool,
             "endpoints": [
-                {"roles": ["primary"], "address": A.label, "healthy": True, "error": None, "check": None, "pool": pool},
+                {"roles": ["primary"], "address": A.label, "healthy": True, "error": None, **rest},
                 {
                     "roles": ["replica"],
                     "address": B.label,
                     "healthy": False,
                     "error": "connect_refused",
-                    "check": None,
-                    "pool": pool,
+                    **rest,
                 },
             ],
         }

@@ -6,8 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.core.settings import FromText
+from proxy.upstreams.ejection import EjectionRules
+from proxy.upstreams.hold import HoldRules
+from proxy.upstreams.retry import RetryRules
 from proxy.upstreams.settings import UpstreamSettings
-from proxy.upstreams.upstream import HealthRules, PoolNumbers, compile_upstream
+from proxy.upstreams.upstream import Fallback, HealthRules, PoolNumbers, compile_upstream
 
 APP = "http://127.0.0.1:3000"
 
@@ -137,3 +140,60 @@ def test_every_key_is_described() -> None:
     ]
     assert missing == []
     assert schema["properties"]["primary"]["anyOf"][0]["type"] == "string"
+
+
+# Failure
+
+
+def test_what_is_not_said_of_failure_has_the_defaults_of_the_rules() -> None:
+    upstream = compile_upstream(read(primary=APP), "app")
+    assert upstream.eject == EjectionRules()
+    assert upstream.retry == RetryRules()
+    assert upstream.hold == HoldRules()
+    assert (upstream.slow_start_s, upstream.fallback) == (30.0, None)
+
+
+def test_everything_said_of_failure_arrives_compiled() -> None:
+    upstream = compile_upstream(
+        read(
+            primary=APP,
+            eject={
+                "consecutive": 3,
+                "ratio": "30%",
+                "min_requests": 10,
+                "statuses": [500, 503],
+                "base": "5s",
+                "max": "1m",
+                "panic": "0%",
+                "open": "2s",
+                "open_max": "10s",
+            },
+            retry={
+                "attempts": 2,
+                "on": ["reset", 503],
+                "base": "10ms",
+                "max": "1s",
+                "retry_after": "5s",
+                "budget": "10%",
+                "floor": "60/min",
+            },
+            slow_start="1m",
+            hold_on_refused="5s",
+            hold_requests=10,
+            hold_bytes="1MiB",
+            fallback={"status": 200, "content_type": "text/plain", "body": "Später."},
+        ),
+        "app",
+    )
+    assert upstream.eject == EjectionRules(3, 0.3, 10, 5.0, 60.0, 0.0, frozenset({500, 503}), 2.0, 10.0)
+    assert upstream.retry == RetryRules(2, False, True, frozenset({503}), 0.01, 1.0, 5.0, 0.1, 1.0)
+    assert upstream.hold == HoldRules(5.0, 10, 1024 * 1024)
+    assert upstream.slow_start_s == 60.0
+    assert upstream.fallback == Fallback(200, b"text/plain", "Später.".encode())
+
+
+def test_ejection_and_retries_can_be_switched_off() -> None:
+    upstream = compile_upstream(read(primary=APP, eject="off", retry="off", hold_on_refused="0s"), "app")
+    assert upstream.eject is None
+    assert upstream.retry.attempts == 0
+    assert upstream.hold.on_refused_s == 0.0
