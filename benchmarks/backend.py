@@ -1,7 +1,8 @@
 """The backend behind every peer: as fast as there is one, so that the proxy is what a run waits for.
 
 nginx where it is installed, else `backend_server`. Its paths are those of `scenarios`: /json and /denied (1 KB, not
-to be stored), /cached (1 KB, fresh for an hour), /file (10 MB) and /upload (reads the whole content, answers 2 bytes).
+to be stored), /cached (1 KB, fresh for an hour, with an ETag), /file (10 MB) and /upload (reads the whole content,
+answers 2 bytes).
 Every response carries X-Backend, which each peer is configured to remove.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.machine import REPOSITORY
 from benchmarks.process import Child, free_port
-from benchmarks.scenarios import DOWNLOAD_BYTES, SMALL_BYTES
+from benchmarks.scenarios import DOWNLOAD_BYTES, ETAG, SMALL_BYTES
 
 JSON = b'{"item":"' + b"x" * (SMALL_BYTES - 11) + b'"}'
 
@@ -53,6 +54,8 @@ http {{
         location = /cached {{
             root {directory};
             add_header Cache-Control max-age=3600;
+            etag off;
+            add_header ETag '{etag}';
             add_header X-Backend one;
         }}
         location = /upload {{
@@ -89,7 +92,7 @@ class Backend:
             (self.directory / name).write_bytes(JSON)
         (self.directory / "file").write_bytes(bytes(DOWNLOAD_BYTES))
         settings = self.directory / "backend.conf"
-        settings.write_text(_NGINX.format(directory=self.directory, port=self.port, user=nginx_user()))
+        settings.write_text(_NGINX.format(directory=self.directory, port=self.port, user=nginx_user(), etag=ETAG))
         self._child.start([self._nginx, "-c", settings, "-p", self.directory], core, self.port, cwd=self.directory)
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import httptools
 
 from benchmarks.backend import JSON
-from benchmarks.scenarios import DOWNLOAD_BYTES
+from benchmarks.scenarios import DOWNLOAD_BYTES, ETAG
 
 
 def _response(content: bytes, cache_control: str) -> bytes:
@@ -26,7 +26,7 @@ def _response(content: bytes, cache_control: str) -> bytes:
 _RESPONSES = {
     b"/json": _response(JSON, "no-store"),
     b"/denied": _response(JSON, "no-store"),
-    b"/cached": _response(JSON, "max-age=3600"),
+    b"/cached": _response(JSON, f"max-age=3600\r\nETag: {ETAG}"),
     b"/file": _response(bytes(DOWNLOAD_BYTES), "no-store"),
     b"/upload": _response(b"{}", "no-store"),
 }

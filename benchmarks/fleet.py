@@ -64,6 +64,8 @@ class Fleet:
             self._tell(f"{name}{' with Redis' if redis_url else ''} is left out: {error}")
         else:
             self._peers[name, redis_url is not None] = peer
+            if peer.remark:
+                self._tell(f"{name} {peer.remark}")
 
     def _start_redis(self) -> None:
         try:

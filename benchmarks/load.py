@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import REPOSITORY
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import ETAG, Scenario
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 # What a client of an API sends at the least; wrk alone would send a Host field and nothing else.
 REQUEST_FIELDS = {"User-Agent": "weir-benchmarks/1", "Accept": "application/json, */*;q=0.5"}
+
+
+def request_fields(scenario: Scenario) -> dict[str, str]:
+    return {**REQUEST_FIELDS, "If-None-Match": ETAG} if scenario.is_conditional else REQUEST_FIELDS
 
 
 class LoadError(Exception):
@@ -110,9 +114,10 @@ def _command(scenario: Scenario, port: int, seconds: int) -> list[str]:
     url = f"http://127.0.0.1:{port}{scenario.path}"
     connections, upload = str(scenario.connections), str(scenario.upload_bytes)
     kind = "varied" if scenario.is_varied else "alike"
+    condition = ETAG if scenario.is_conditional else ""
     wrk = shutil.which("wrk")
     if wrk is None:
-        return [sys.executable, "-m", "benchmarks.load_client", url, connections, str(seconds), upload, kind]
-    fields = [word for name, value in REQUEST_FIELDS.items() for word in ("-H", f"{name}: {value}")]
+        return [sys.executable, "-m", "benchmarks.load_client", url, connections, str(seconds), upload, kind, condition]
+    fields = [word for name, value in request_fields(scenario).items() for word in ("-H", f"{name}: {value}")]
     timing = ["-d", f"{seconds}s", "--timeout", "10s"]
     return [wrk, "-t1", "-c", connections, *timing, *fields, "-s", str(_SCRIPT), url, "--", upload, kind]

@@ -1,7 +1,9 @@
-"""The load where wrk is not installed: `python -m benchmarks.load_client URL CONNECTIONS SECONDS UPLOAD_BYTES KIND`.
+"""The load where wrk is not installed.
 
-The kind is `alike` or `varied`. It knows sized responses only, which is what the scenarios ask for. Several times
-slower than wrk: the proxies are then not at their limit, and only their processor time per request says something.
+`python -m benchmarks.load_client URL CONNECTIONS SECONDS UPLOAD_BYTES KIND ETAG`: the kind is `alike` or `varied`; an
+ETAG that is not empty goes into If-None-Match. It knows sized responses only, which is what the scenarios ask for.
+Several times slower than wrk: the proxies are then not at their limit, and only their processor time per request says
+something.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Client(asyncio.Protocol):
             if end < 0:
                 return
             self._tally.refused += status_of(self._head) >= 400
-            self._missing = length_of(self._head[:end]) - (len(self._head) - end - 4)
+            self._missing = content_length(self._head[:end]) - (len(self._head) - end - 4)
             self._head = b""
         if self._missing <= 0:
             self._tally.latencies.append((time.perf_counter_ns() - self._sent_at) // 1000)
@@ -84,6 +86,11 @@ def status_of(head: bytes) -> int:
     return int(head[9:12])
 
 
+def content_length(head: bytes) -> int:
+    """Bytes that follow this head: a 304 says how long the content would be, and has none."""
+    return 0 if status_of(head) == 304 else length_of(head)
+
+
 def length_of(head: bytes) -> int:
     """Content-Length, or 0."""
     for line in head.split(b"\r\n")[1:]:
@@ -98,16 +105,19 @@ def percentile(ordered: list[int], share: float) -> int:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0
 
 
-def request_bytes(host: str, path: str, upload_bytes: int) -> bytes:
+def request_bytes(host: str, path: str, upload_bytes: int, etag: str = "") -> bytes:
     fields = "".join(f"{name}: {value}\r\n" for name, value in REQUEST_FIELDS.items())
+    fields += f"If-None-Match: {etag}\r\n" if etag else ""
     method, length = ("POST", f"Content-Length: {upload_bytes}\r\n") if upload_bytes else ("GET", "")
     return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}{length}\r\n".encode() + b"x" * upload_bytes
 
 
-async def load(url: str, connections: int, seconds: float, upload_bytes: int, is_varied: bool = False) -> Tally:
+async def load(
+    url: str, connections: int, seconds: float, upload_bytes: int, is_varied: bool = False, etag: str = ""
+) -> Tally:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    request = request_bytes(parts.netloc, parts.path, upload_bytes)
+    request = request_bytes(parts.netloc, parts.path, upload_bytes, etag)
     tally, clients = Tally(), []
     loop = asyncio.get_running_loop()
     for _ in range(connections):
@@ -125,14 +135,15 @@ async def load(url: str, connections: int, seconds: float, upload_bytes: int, is
     return tally
 
 
-def main(url: str, connections: int, seconds: float, upload_bytes: int, kind: str) -> None:
+def main(url: str, connections: int, seconds: float, upload_bytes: int, kind: str, etag: str) -> None:
     began_at = time.perf_counter()
+    loading = load(url, connections, seconds, upload_bytes, kind == "varied", etag)
     try:
         import uvloop
     except ImportError:
-        tally = asyncio.run(load(url, connections, seconds, upload_bytes, kind == "varied"))
+        tally = asyncio.run(loading)
     else:
-        tally = uvloop.run(load(url, connections, seconds, upload_bytes, kind == "varied"))
+        tally = uvloop.run(loading)
     ordered = sorted(tally.latencies)
     found = {
         "requests": len(ordered),
@@ -150,4 +161,4 @@ def main(url: str, connections: int, seconds: float, upload_bytes: int, kind: st
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6])

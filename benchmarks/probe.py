@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 
-from benchmarks.load import REQUEST_FIELDS
+from benchmarks.load import request_fields
 from benchmarks.scenarios import Scenario
 
 _TRIES = 4  # a limit lets the first one pass, a cache has to be filled
@@ -24,7 +24,7 @@ def probe(scenario: Scenario, port: int) -> None:
     try:
         for _ in range(_TRIES):
             connection.request(
-                "POST" if content else "GET", scenario.path, body=content or None, headers=REQUEST_FIELDS
+                "POST" if content else "GET", scenario.path, body=content or None, headers=request_fields(scenario)
             )
             response = connection.getresponse()
             fields = {name.lower(): value for name, value in response.getheaders()}

@@ -10,8 +10,10 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.summary import Measurement, Summary
 from benchmarks.targets import Verdict
 
-_COLUMNS = ("", "us/request", "(low-high)", "of nginx", "of envoy", "requests/s", "p50 ms", "p99 ms", "core", "errors")
-_WIDTHS = (10, 12, 16, 10, 10, 12, 10, 10, 7, 8)
+_OTHERS = ("nginx", "envoy", "varnish")  # whom everybody is held against
+_COLUMNS = ("", "us/request", "(low-high)", *(f"of {name}" for name in _OTHERS), "requests/s", "p50 ms", "p99 ms")
+_COLUMNS += ("core", "errors")
+_WIDTHS = (10, 12, 16, 10, 10, 12, 12, 10, 10, 7, 8)
 _NOISE = 0.10  # share of the proxy's core used by others from which on a figure is not to be trusted
 
 
@@ -66,8 +68,7 @@ def _cells(row: Summary, found: dict[tuple[str, str], Summary]) -> tuple[str, ..
         row.peer,
         _us(row.cpu_us),
         f"({_us(row.cpu_us_low)}-{_us(row.cpu_us_high)})",
-        _ratio(row, found.get((row.scenario, "nginx"))),
-        _ratio(row, found.get((row.scenario, "envoy"))),
+        *(_ratio(row, found.get((row.scenario, name))) for name in _OTHERS),
         f"{row.requests_per_s:,.0f}",
         f"{row.p50_ms:.2f}",
         f"{row.p99_ms:.2f}",

@@ -50,6 +50,8 @@ def _measure(plan: Plan, scenario: Scenario, peer: Peer, number: int, cores: Cor
     busy_before, before = cpu.core_busy_s(cores.proxy), cpu.read_tree(peer.pid)
     seen = load.run(scenario, peer.port, plan.seconds, cores.load)
     after, busy_after = cpu.read_tree(peer.pid), cpu.core_busy_s(cores.proxy)
+    if scenario.is_hit:
+        probe(scenario, peer.port)  # it was in the cache to the end
     if not seen.requests:
         raise load.LoadError("not one request was answered")
     return measure(scenario, peer.name, number, seen, cpu.spent(before, after), busy_after - busy_before)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 SMALL_BYTES = 1_000
 DOWNLOAD_BYTES = 10_000_000
 UPLOAD_BYTES = 1_000_000
+ETAG = '"bench"'  # of the response that is cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Scenario:
     upload_bytes: int = 0
     connections: int = 64
     is_hit: bool = False  # the answer must say that it came from the cache
+    is_conditional: bool = False  # the client has it already, and says so: If-None-Match
     needs_redis: bool = False  # counters in Redis instead of the peer's memory
     is_varied: bool = False  # no request is like the one before: a field counts them
 
@@ -35,6 +37,9 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("hit", "cache hit 1 KB", "/cached", is_hit=True),
         Scenario("varied", "GET 1 KB, every request different", "/json", is_varied=True),
         Scenario("varied-hit", "cache hit 1 KB, every request different", "/cached", is_hit=True, is_varied=True),
+        Scenario(
+            "not-modified", "304 from the cache", "/cached", 304, content_bytes=0, is_hit=True, is_conditional=True
+        ),
         Scenario("denied", "429", "/denied", status=429, content_bytes=None),
         Scenario("redis", "GET 1 KB, limits in Redis", "/json", needs_redis=True),
         # Few connections for the large ones: what is under way when the time is up is not counted, and is part of

@@ -21,7 +21,10 @@ class Target:
 
 
 TARGETS = (
-    Target("hit", "nginx", "hit", 1.2),
+    Target("hit", "nginx", "hit", 1.0),
+    Target("hit", "varnish", "hit", 1.0),
+    Target("not-modified", "nginx", "not-modified", 1.0),
+    Target("not-modified", "varnish", "not-modified", 1.0),
     Target("denied", "nginx", "denied", 1.2),
     Target("get", "nginx", "get", 2.0),
     Target("get", "envoy", "get", 0.7),

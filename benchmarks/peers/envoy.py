@@ -89,7 +89,7 @@ static_resources:
 class Envoy(Peer):
     name: ClassVar[str] = "envoy"
     lacks: ClassVar[dict[str, str]] = {
-        "hit": "its cache filter is marked as work in progress",
+        **dict.fromkeys(("hit", "varied-hit", "not-modified"), "its cache filter is marked as work in progress"),
         "redis": "its limits in Redis need another service beside it",
     }
     settings_name: ClassVar[str] = "envoy.yaml"

@@ -73,7 +73,10 @@ backend stored
 
 class Haproxy(Peer):
     name: ClassVar[str] = "haproxy"
-    lacks: ClassVar[dict[str, str]] = {"redis": "it has no limits in Redis"}
+    lacks: ClassVar[dict[str, str]] = {
+        "redis": "it has no limits in Redis",
+        "not-modified": "its 304 says how long the content would be, and wrk waits for that",
+    }
     settings_name: ClassVar[str] = "haproxy.cfg"
 
     def settings(self) -> str:

@@ -52,6 +52,11 @@ class Peer(ABC):
         self._child.stop()
 
     @property
+    def remark(self) -> str:
+        """What a reader of its figures has to know, after its name; or ""."""
+        return ""
+
+    @property
     def working_directory(self) -> Path:
         return self.directory
 

@@ -9,10 +9,11 @@ import pytest
 
 from benchmarks import load_client
 from benchmarks.backend_server import Connection
+from benchmarks.load import request_fields
 from benchmarks.peers import PEERS
 from benchmarks.probe import is_hit, judge
 from benchmarks.profile import fold, tables
-from benchmarks.scenarios import DOWNLOAD_BYTES, SCENARIOS, SMALL_BYTES, UPLOAD_BYTES, Scenario
+from benchmarks.scenarios import DOWNLOAD_BYTES, ETAG, SCENARIOS, SMALL_BYTES, UPLOAD_BYTES, Scenario
 
 GOOD = {"x-request-id": "1"}
 
@@ -27,6 +28,10 @@ GOOD = {"x-request-id": "1"}
         ("get", 200, {**GOOD, "x-backend": "one"}, SMALL_BYTES, "X-Backend was not removed"),
         ("hit", 200, GOOD, SMALL_BYTES, "not served from the cache"),
         ("hit", 200, {**GOOD, "x-cache": "HIT"}, SMALL_BYTES, ""),
+        ("not-modified", 304, {**GOOD, "x-cache": "HIT"}, 0, ""),
+        ("not-modified", 304, GOOD, 0, "not served from the cache"),
+        ("not-modified", 304, {**GOOD, "x-cache": "HIT"}, SMALL_BYTES, f"{SMALL_BYTES} content bytes instead of 0"),
+        ("not-modified", 200, {**GOOD, "x-cache": "HIT"}, SMALL_BYTES, "status 200 instead of 304"),
         ("denied", 429, GOOD, 17, ""),
         ("denied", 200, GOOD, SMALL_BYTES, "status 200 instead of 429"),
     ],
@@ -105,6 +110,27 @@ async def test_the_python_load_counts_refusals_and_refused_connections(backend_u
 
     assert lost.refused == len(lost.latencies) > 0
     assert (closed.failed, closed.latencies) == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000", 1000),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1000", 0),
+        (b"HTTP/1.1 304 Not Modified\r\nETag: x", 0),
+    ],
+    ids=["a response", "a 304 that says how long it would be", "a 304"],
+)
+def test_the_python_load_waits_for_no_content_of_a_304(head: bytes, expected: int) -> None:
+    assert load_client.content_length(head) == expected
+
+
+def test_a_conditional_scenario_says_what_the_client_has() -> None:
+    scenario = SCENARIOS["not-modified"]
+
+    assert request_fields(scenario)["If-None-Match"] == ETAG
+    assert "If-None-Match" not in request_fields(SCENARIOS["hit"])
+    assert f"\r\nIf-None-Match: {ETAG}\r\n".encode() in load_client.request_bytes("host:1", scenario.path, 0, ETAG)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 10), (0.5, 30), (0.99, 50), (1.0, 50)])
