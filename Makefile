@@ -6,11 +6,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-long check format bench bench-limits bench-cache lock clean
+.PHONY: help setup run test test-long check format bench bench-limits bench-cache bench-database lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything that is needed
 
@@ -49,6 +49,9 @@ bench-limits: $(STAMP) ## What the limiter alone costs (about 2 minutes)
 
 bench-cache: $(STAMP) ## What the cache adds to a miss (about half a minute)
 	@$(PY) -m benchmarks.cache
+
+bench-database: $(STAMP) ## A thousand users before one Postgres, with a pooler and without (about 2 minutes)
+	@$(PY) -m benchmarks.database
 
 lock: ## Pin the development set again, from pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lock

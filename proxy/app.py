@@ -32,6 +32,7 @@ from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ProxyError
 from proxy.core.ids import RequestIds
 from proxy.core.tasks import spawn
+from proxy.database.exporter import Exporter
 from proxy.exchange import Exchange
 from proxy.limits.controls import Controls
 from proxy.limits.held import Held
@@ -96,6 +97,7 @@ class Services:
         self.held = Held()
         self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
         self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=self._endpoint_changed)
+        self.database = Exporter(self._database_changed)
         self.jwks = Jwks()
         self._ids = RequestIds()
         self.precomputer = Precomputer(
@@ -128,6 +130,7 @@ class Services:
                 upstreams=lambda: self.registry.groups,
                 connections=self.host,
                 controls=self.controls,
+                database=self.database,
                 precompute=self.precomputer,
                 purges=self.purges,
             )
@@ -148,6 +151,7 @@ class Services:
         self.upstream_timers.start(loop)
         self.registry.apply(self.snapshot.upstreams, monotonic())
         self.registry.start()
+        self.database.start(self.snapshot.settings.pgbouncer, self.snapshot.settings.databases)
         await self.limit_store.start()
         await self.controls_store.start()
         await self.purges.start()
@@ -186,6 +190,7 @@ class Services:
             await self._admin.cleanup()
         if self._admin_file is not None:
             self._admin_file.remove()
+        await self.database.stop()
         await self.registry.stop()
         await self.jwks.stop()
         self.held.stop()
@@ -240,6 +245,8 @@ class Services:
         self.limiter = Limiter(snapshot.limiter, self.limit_store, self.controls, self.held)
         self.cache.apply(snapshot.cache)
         self.registry.apply(snapshot.upstreams, monotonic())
+        self.database.use(snapshot.settings.pgbouncer, snapshot.settings.databases)
+        self._database_changed()
         self.precomputer.apply(snapshot.precomputes, monotonic())
         self.jwks.use(snapshot.identity)
         self.observe.events.say(
@@ -273,6 +280,8 @@ class Services:
         purges = self.purges.status()
         parts.append(Component("purges", not purges.get("error"), purges))
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
+        if self.database.is_on:
+            parts.append(Component("database", self.database.error is None, self.database.status()))
         if (disk := self.cache.disk) is not None:
             parts.append(Component("cache disk", disk.is_ready, disk.status()))
         if self.cache.shared is not None:
@@ -333,11 +342,9 @@ class Services:
         return await ask(exchange, self)
 
     def _has_room(self, upstream: str) -> bool:
-        """Some endpoint that is up has no queue, and a quarter of its slots would stay free."""
-        up = [one.pool for one in self.registry.endpoints if one.upstream_name == upstream and one.healthy]
-        return not up or any(
-            not pool.waiting and pool.in_use < max(1, pool.numbers.max_in_flight * 3 // 4) for pool in up
-        )
+        """Nobody waits for the upstream, and a quarter of its slots would stay free."""
+        gate = self.registry.gates.get(upstream)
+        return gate is None or (gate.is_empty and gate.in_use < max(1, gate.slots * 3 // 4))
 
     def _precompute_changed(self, ahead: Ahead, error: str) -> None:
         name, url = ahead.precompute.name, ahead.target.url.partition("?")[0]  # a query may hold anything
@@ -426,6 +433,9 @@ class Services:
     def _controls_changed(self, is_generous: bool) -> None:
         if is_generous:  # a denial that is remembered may be wrong now
             self.limit_store.forget(None)
+
+    def _database_changed(self) -> None:
+        self.registry.hold_back(self.database.share_of)
 
     def _operator(self) -> Operator:
         return Operator(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "proxy"
-FEATURES = ("clients", "routing", "limits", "cache", "upstreams")
+FEATURES = ("clients", "routing", "limits", "cache", "upstreams", "database")
 
 # what a file's floor is, first match wins; imports go down or stay on the floor
 PURE_SHARED = frozenset({"deny_cache", "group", "last_seen", "leases", "orders", "parts", "share", "slices", "slots"})
@@ -60,6 +60,9 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("cache/landing", 3),
     ("cache/courier", 3),
     ("cache/taking", 4),
+    ("database/console", 3),
+    ("database/exporter", 3),
+    ("database/doctor", 3),
     ("cache/precompute/run", 4),
     ("cache/precompute/runner", 4),
     ("cache/purge_link", 3),
@@ -93,6 +96,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "uvloop": ("app",),
     "redis": ("store/", "*/*_store", "limits/shared/sentinel"),
     "hiredis": ("store/wire",),
+    "asyncpg": ("database/doctor",),
     "yaml": ("config/",),
     "pydantic": ("core/settings", "config/", "*/settings", "cache/precompute/settings"),
     "prometheus_client": ("observe/",),

@@ -30,7 +30,7 @@ async def products(request: web.Request) -> web.Response:
 @routes.get("/api/products/{id}")
 async def product(request: web.Request) -> web.Response:
     """One product, with validators and the freshness that the shop itself thinks right."""
-    number = whole_number(request.match_info["id"], "id", least=1, most=2**31)
+    number = whole_number(request.match_info["id"], "id", least=1, most=2**31 - 1)
     row = await request.app[DATABASE].run(_product, number)
     if row is None:
         raise refuse(404, "no such product")
@@ -47,7 +47,7 @@ async def product(request: web.Request) -> web.Response:
 
 @routes.get("/api/stores/{id}")
 async def store(request: web.Request) -> web.Response:
-    number = whole_number(request.match_info["id"], "id", least=1, most=2**31)
+    number = whole_number(request.match_info["id"], "id", least=1, most=2**31 - 1)
     answer = await request.app[DATABASE].run(_store, number)
     if answer is None:
         raise refuse(404, "no such store")
@@ -89,13 +89,13 @@ def _store(connection: sqlite3.Connection, number: int) -> dict[str, Any] | None
 
 def _search(connection: sqlite3.Connection, words: str) -> list[dict[str, Any]]:
     wanted = _trigrams(words)
-    connection.create_function("likeness", 1, lambda text: _likeness(wanted, text), deterministic=True)
-    rows = connection.execute(
-        "SELECT id, sku, name, category, price_cents, likeness(name) + likeness(description) / 4 AS score "
-        "FROM products WHERE score >= ? ORDER BY score DESC, id LIMIT ?",
-        (SEARCH_LEAST_SCORE, SEARCH_ITEMS),
-    )
-    return [dict(row) for row in rows]
+    found = []
+    for row in connection.execute("SELECT id, sku, name, category, price_cents, description FROM products"):
+        item = dict(row)
+        item["score"] = _likeness(wanted, item["name"]) + _likeness(wanted, item.pop("description")) / 4
+        if item["score"] >= SEARCH_LEAST_SCORE:
+            found.append(item)
+    return sorted(found, key=lambda item: (-item["score"], item["id"]))[:SEARCH_ITEMS]
 
 
 def _likeness(wanted: frozenset[str], text: str) -> float:

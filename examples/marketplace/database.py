@@ -23,6 +23,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class DatabaseError(Exception):
+    """What the database said, when it is not SQLite."""
+
+
 class Database:
     """A few threads with one connection each. `run` waits for a free thread; `close` waits for work under way."""
 
@@ -39,11 +43,20 @@ class Database:
             self._executor, lambda: work(self._connection(), *args, **kwargs)
         )
 
-    def check(self) -> None:
+    async def write(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `run`, in a transaction that no other writer is in: what it has read stays so until it has written."""
+        return await self.run(_in_transaction, lambda connection: work(connection, *args, **kwargs))
+
+    async def open(self) -> None:
+        """Nothing: a thread opens its connection when it first needs one."""
+
+    async def check(self) -> None:
         """Read one row at once, in the caller's thread: microseconds, even while every other thread is busy."""
         self._connection().execute("SELECT 1 FROM stores LIMIT 1").fetchone()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._executor.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
@@ -61,6 +74,17 @@ class Database:
             self._local.connection = connection
             self._connections.append(connection)
         return connection
+
+
+def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return result
 
 
 DATABASE: Final = web.AppKey("database", Database)

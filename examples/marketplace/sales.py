@@ -27,7 +27,7 @@ async def buy(request: web.Request) -> web.Response:
     user = user_of(request)
     form = await read_object(request)
     quantity = whole_number(form.get("quantity", 1), "quantity", least=1, most=1000)
-    order = await request.app[DATABASE].run(_buy, user, text_of(form, "sku"), quantity, int(time.time()))
+    order = await request.app[DATABASE].write(_buy, user, text_of(form, "sku"), quantity, int(time.time()))
     return web.json_response(order, status=201)
 
 
@@ -45,39 +45,33 @@ async def sales_summary(request: web.Request) -> web.Response:
 
 
 def _buy(connection: sqlite3.Connection, user: str, sku: str, quantity: int, now_wall: int) -> dict[str, Any]:
-    connection.execute("BEGIN IMMEDIATE")  # the check and the change see the same stock, whoever else is buying
-    try:
-        order = _take_from_stock(connection, user, sku, quantity, now_wall)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-    return order
-
-
-def _take_from_stock(
-    connection: sqlite3.Connection, user: str, sku: str, quantity: int, now_wall: int
-) -> dict[str, Any]:
-    product = connection.execute("SELECT id, price_cents, stock FROM products WHERE sku = ?", (sku,)).fetchone()
+    # one statement checks and takes, so that they see the same stock, whoever else is buying
+    product = connection.execute(
+        "UPDATE products SET stock = stock - ?, version = version + 1, updated_at = ? WHERE sku = ? AND stock >= ? "
+        "RETURNING id, price_cents, stock",
+        (quantity, now_wall, sku, quantity),
+    ).fetchone()
     if product is None:
-        raise refuse(404, "no such product")
-    if product["stock"] < quantity:
-        raise refuse(409, "sold out" if not product["stock"] else f"only {product['stock']} left")
-    connection.execute(
-        "UPDATE products SET stock = stock - ?, version = version + 1, updated_at = ? WHERE id = ?",
-        (quantity, now_wall, product["id"]),
-    )
-    number = connection.execute(
-        "INSERT INTO orders (customer, product_id, quantity, price_cents, ordered_at) VALUES (?, ?, ?, ?, ?)",
+        raise _why_not(connection, sku)
+    order = connection.execute(
+        "INSERT INTO orders (customer, product_id, quantity, price_cents, ordered_at) VALUES (?, ?, ?, ?, ?) "
+        "RETURNING id",
         (user, product["id"], quantity, product["price_cents"], now_wall),
-    ).lastrowid
+    ).fetchone()
     return {
-        "number": number,
+        "number": order["id"],
         "sku": sku,
         "quantity": quantity,
         "total_cents": quantity * product["price_cents"],
-        "left": product["stock"] - quantity,
+        "left": product["stock"],
     }
+
+
+def _why_not(connection: sqlite3.Connection, sku: str) -> web.HTTPException:
+    product = connection.execute("SELECT stock FROM products WHERE sku = ?", (sku,)).fetchone()
+    if product is None:
+        return refuse(404, "no such product")
+    return refuse(409, "sold out" if not product["stock"] else f"only {product['stock']} left")
 
 
 def _orders_of(connection: sqlite3.Connection, user: str) -> list[dict[str, Any]]:

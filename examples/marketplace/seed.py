@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from examples.marketplace.accounts import DEMO_USERS, hash_password
 from examples.marketplace.database import SCHEMA_VERSION
@@ -46,6 +46,17 @@ CREATE INDEX orders_by_customer ON orders (customer, id);
 CREATE TABLE users (name TEXT PRIMARY KEY, salt BLOB NOT NULL, password_hash BLOB NOT NULL);
 """
 
+TABLES: Final = {
+    "stores": ("id", "name", "city"),
+    "products": (
+        *("id", "sku", "store_id", "category", "name"),
+        *("description", "price_cents", "stock", "version", "updated_at"),
+    ),
+    "orders": ("id", "customer", "product_id", "quantity", "price_cents", "ordered_at"),
+    "users": ("name", "salt", "password_hash"),
+}
+"""The columns in the order of the rows below."""
+
 CITIES: Final = ("Bergen", "Bologna", "Cork", "Ghent", "Graz", "Leiden", "Lyon", "Porto", "Tartu", "Turku")
 QUALITIES: Final = ("Folding", "Heavy", "Light", "Quiet", "Round", "Small", "Sturdy", "Tall", "Warm", "Woven")
 MATERIALS: Final = ("bamboo", "canvas", "ceramic", "copper", "cork", "glass", "linen", "oak", "steel", "wool")
@@ -62,7 +73,7 @@ THINGS: Final = {
 
 
 def seed(path: Path) -> None:
-    """Make the database unless it is there. Other processes see the whole file or none: it is renamed into place."""
+    """Make the file unless it is there. Other processes see the whole file or none: it is renamed into place."""
     if path.exists():
         return
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
@@ -81,21 +92,27 @@ def seed(path: Path) -> None:
 
 
 def _fill(connection: sqlite3.Connection) -> None:
+    for table, rows in first_day().items():
+        places = ", ".join("?" for _ in TABLES[table])
+        connection.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+
+
+def first_day() -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of every table, in an order in which what is referred to comes first."""
     rng = Random(20250101)
-    connection.executemany(
-        "INSERT INTO stores VALUES (?, ?, ?)",
-        [(n, f"{CITIES[n % len(CITIES)]} store {n}", CITIES[n % len(CITIES)]) for n in range(1, STORES + 1)],
-    )
+    cities = {number: CITIES[number % len(CITIES)] for number in range(1, STORES + 1)}
     products = list(_products(rng))
-    connection.executemany("INSERT INTO products VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)", products)
-    prices = [product[6] for product in products]
-    connection.executemany("INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?)", _orders(rng, prices))
-    for name, password in DEMO_USERS.items():
-        salt = rng.randbytes(16)
-        connection.execute("INSERT INTO users VALUES (?, ?, ?)", (name, salt, hash_password(password, salt)))
+    orders = list(_orders(rng, [product[6] for product in products]))
+    salts = {name: rng.randbytes(16) for name in DEMO_USERS}
+    return {
+        "stores": [(number, f"{city} store {number}", city) for number, city in cities.items()],
+        "products": list(products),
+        "orders": list(orders),
+        "users": [(name, salts[name], hash_password(word, salts[name])) for name, word in DEMO_USERS.items()],
+    }
 
 
-def _products(rng: Random) -> Iterator[tuple[int, str, int, str, str, str, int, int, int]]:
+def _products(rng: Random) -> Iterator[tuple[int, str, int, str, str, str, int, int, int, int]]:
     categories = tuple(THINGS)
     for number in range(1, PRODUCTS + 1):
         category = categories[number % len(categories)]
@@ -114,6 +131,7 @@ def _products(rng: Random) -> Iterator[tuple[int, str, int, str, str, str, int, 
             description,
             rng.randint(300, 30_000),
             rng.randint(20, 500),
+            1,
             FIRST_DAY_WALL + rng.randrange(YEAR_S),
         )
 

@@ -6,20 +6,22 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from examples.marketplace import accounts, ai, catalogue, live, sales, transfers
-from examples.marketplace.database import DATABASE, PRIMARY, Database
+from examples.marketplace.database import DATABASE, PRIMARY, Database, DatabaseError
 
 MOST_CONTENT_BYTES = 16 * 1024 * 1024  # of what is read whole; uploads are streamed and have no limit here
 
 
-def make_shop(path: Path, *, role: str) -> web.Application:
-    """The application over the database at `path`. Every role but the primary opens it read-only."""
+def make_shop(path: Path, *, role: str, database: Any = None) -> web.Application:
+    """The application over the database file at `path`, which every role but the primary opens read-only; or over
+    `database`, a PostgresDatabase."""
     shop = web.Application(middlewares=[_errors_as_json], client_max_size=MOST_CONTENT_BYTES)
-    shop[DATABASE] = Database(path, read_only=role != PRIMARY)
+    shop[DATABASE] = database if database is not None else Database(path, read_only=role != PRIMARY)
     shop[live.SOCKETS] = set()
     shop.router.add_get("/healthz", _healthz)
     for module in (catalogue, sales, accounts, ai, live, transfers):
@@ -35,7 +37,7 @@ def make_shop(path: Path, *, role: str) -> web.Application:
 
 
 async def _healthz(request: web.Request) -> web.Response:
-    request.app[DATABASE].check()
+    await request.app[DATABASE].check()
     return web.json_response({"status": "ok"})
 
 
@@ -43,7 +45,7 @@ async def _healthz(request: web.Request) -> web.Response:
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DatabaseError) as error:
         # What every backend does that was given a read-only database and asked to write.
         return web.json_response({"error": str(error)}, status=500)
     except web.HTTPException as error:
@@ -55,5 +57,6 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 async def _database(app: web.Application) -> AsyncIterator[None]:
+    await app[DATABASE].open()
     yield
-    app[DATABASE].close()
+    await app[DATABASE].close()

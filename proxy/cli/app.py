@@ -9,9 +9,11 @@ import typer
 from proxy.cli.cache import cache
 from proxy.cli.check import check
 from proxy.cli.demo import demo
+from proxy.cli.doctor import doctor
 from proxy.cli.explain import explain
 from proxy.cli.healthcheck import main as healthcheck_main
 from proxy.cli.keys import keys
+from proxy.cli.pgbouncer import pgbouncer
 from proxy.cli.run import run
 from proxy.cli.schema import schema
 from proxy.cli.simulate import simulate
@@ -48,6 +50,8 @@ app.command(no_args_is_help=True)(simulate)
 app.command("test")(try_policies)
 app.add_typer(keys)
 app.add_typer(cache)
+app.add_typer(pgbouncer)
+app.add_typer(doctor)
 app.command()(upstreams)
 app.command()(schema)
 app.command()(demo)

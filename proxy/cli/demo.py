@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proxy.cli.demo_client import is_ok
+from proxy.cli.demo_database import start_storage
 from proxy.cli.demo_processes import Children, DemoError, choose_port, find_project, free_ports
 from proxy.cli.demo_transcript import Ports, Transcript, play, sign_in
 from proxy.core.clock import monotonic
@@ -31,6 +33,7 @@ def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where Weir listens.")] = 8080,
     admin_port: Annotated[int, typer.Option(min=1, max=65535, help="Where its operator's side listens.")] = 9901,
     keep_data: Annotated[bool, typer.Option("--keep-data", help="Keep the database and the logs.")] = False,
+    postgres: Annotated[bool, typer.Option(help="Keep the shop's data in Postgres, if its wheel is installed.")] = True,
 ) -> None:
     """Start an example shop with Weir in front of it, and show what Weir does to real requests."""
     console = Console(highlight=False)
@@ -38,7 +41,10 @@ def demo(
     folder = Path(tempfile.mkdtemp(prefix="weir-demo-"))
     status = 1
     try:
-        status = _run(console, folder, once=once, port=port, admin_port=admin_port)
+        project = find_project()
+        with Children(project, folder, remove=None if keep_data else folder) as children:
+            begin = partial(_start, console, children, project, folder, wants_postgres=postgres)
+            status = _run(console, children, folder, partial(begin, port=port, admin_port=admin_port), once=once)
     except DemoError as error:
         console.print(f"[bold red]demo:[/] {escape(str(error))}", soft_wrap=True)
     except KeyboardInterrupt:
@@ -52,32 +58,42 @@ def demo(
     raise typer.Exit(status)
 
 
-def _run(console: Console, folder: Path, *, once: bool, port: int, admin_port: int) -> int:
+def _run(console: Console, children: Children, folder: Path, start: Callable[[], Ports], *, once: bool) -> int:
     started_at = monotonic()
-    with Children(find_project(), folder) as children:
-        ports = _start(console, children, folder, port=port, admin_port=admin_port)
-        tokens = (sign_in(ports, "ana", "correct horse"), sign_in(ports, "ben", "battery staple"))
-        transcript = Transcript(console)
-        play(transcript, ports, tokens)
-        status = _conclude(transcript, monotonic() - started_at)
-        if not once:
-            (folder / "ana.token").write_text(tokens[0])
-            _invite(console, ports, folder)
-            try:
-                children.watch()
-            except KeyboardInterrupt:
-                console.print("\nStopping.")
+    ports = start()
+    tokens = (sign_in(ports, "ana", "correct horse"), sign_in(ports, "ben", "battery staple"))
+    transcript = Transcript(console)
+    play(transcript, ports, tokens)
+    status = _conclude(transcript, monotonic() - started_at)
+    if not once:
+        (folder / "ana.token").touch(0o600)
+        (folder / "ana.token").write_text(tokens[0])
+        _invite(console, ports, folder)
+        try:
+            children.watch()
+        except KeyboardInterrupt:
+            console.print("\nStopping.")
     return status
 
 
-def _start(console: Console, children: Children, folder: Path, *, port: int, admin_port: int) -> Ports:
+def _start(
+    console: Console,
+    children: Children,
+    project: Path,
+    folder: Path,
+    *,
+    wants_postgres: bool,
+    port: int,
+    admin_port: int,
+) -> Ports:
     console.print("Starting a shop (one primary, two replicas) and Weir in front of it.\n", soft_wrap=True)
     backends = dict(zip(INSTANCES, free_ports(len(INSTANCES)), strict=True))
     weir, admin = _port(console, port), _port(console, admin_port)
     environment = {"SHOP_TOKEN_SECRET": secrets.token_hex(32)}
+    storage = start_storage(children, project, folder, INSTANCES, wants_postgres=wants_postgres)
     for role, number in backends.items():
         shop = ("-m", "examples.marketplace", "--role", role, "--port", str(number), "--data", str(folder))
-        children.start(role, *shop, environment=environment)
+        children.start(role, *shop, environment=environment | {"SHOP_DATABASE": storage.urls.get(role, "")})
     for role, number in backends.items():
         children.wait_until(role, partial(is_ok, number, "/healthz"), START_TIMEOUT_S)
     environment |= {
@@ -88,6 +104,7 @@ def _start(console: Console, children: Children, folder: Path, *, port: int, adm
         "SHOP_HOST": f"127.0.0.1:{weir}",
         "WEIR_ADMIN": f"127.0.0.1:{admin}",
         "WEIR_STORE": "memory",
+        **storage.environment,
     }
     children.start("weir", "-m", "proxy", "run", "-c", "proxy.yaml", environment=environment)
     children.wait_until("weir", partial(is_ok, admin, "/readyz"), START_TIMEOUT_S)
@@ -95,9 +112,11 @@ def _start(console: Console, children: Children, folder: Path, *, port: int, adm
         ("Weir", f"http://127.0.0.1:{weir}"),
         ("operator", f"http://127.0.0.1:{admin}"),
         ("backend", "  ".join(f"{role} :{number}" for role, number in backends.items())),
+        *storage.lines,
     ):
         console.print(f"  [dim]{name:<9}[/] {text}", soft_wrap=True)
-    return Ports(weir, admin, backends["primary"])
+    primary, *replicas = backends.values()
+    return Ports(weir, admin, primary, tuple(replicas) if storage.is_postgres else (), storage.has_pooler)
 
 
 def _port(console: Console, preferred: int) -> int:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import sleep
 from types import TracebackType
@@ -26,19 +26,34 @@ __all__ = ["Children", "DemoError", "choose_port", "find_project", "free_ports"]
 STOP_TIMEOUT_S: Final = 5.0
 LOG_LINES_SHOWN: Final = 15
 
-# Lines "+pid" and "-pid" come in; at the end of the input, whoever is still listed is asked to go and then made to.
+# Lines "+pid signal" and "-pid" come in; at the end of the input, whoever is still listed is asked to go, the last one
+# first, and then made to. A folder that is named as an argument is removed at last.
 _GUARD: Final = """
-import os, signal, sys, time
-pids = set()
+import os, shutil, signal, sys, time
+pids = {}
 for line in sys.stdin:
-    (pids.add if line[0] == "+" else pids.discard)(int(line[1:]))
-for number in (signal.SIGTERM, signal.SIGKILL):
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-    time.sleep(1.5 if pids and number == signal.SIGTERM else 0)
+    pid, _, number = line[1:].partition(" ")
+    if line[0] == "+":
+        pids[int(pid)] = int(number)
+    else:
+        pids.pop(int(pid), None)
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pids.pop(pid, None)
+for pid in reversed(list(pids)):
+    send(pid, pids[pid])
+for _ in range(60):
+    for pid in list(pids):
+        send(pid, 0)
+    if not pids:
+        break
+    time.sleep(0.05)
+for pid in list(pids):
+    send(pid, signal.SIGKILL)
+for folder in sys.argv[1:]:
+    shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -83,14 +98,17 @@ class Children:
     Each runs in a session of its own, so that Ctrl-C reaches the demo alone and the order is kept.
     """
 
-    def __init__(self, project: Path, logs: Path) -> None:
+    def __init__(self, project: Path, logs: Path, *, remove: Path | None = None) -> None:
+        """`remove` is a folder that is gone at the end, whatever the end was."""
         self._project = project
         self._logs = logs
+        self._remove = remove
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._stop_signals: dict[str, int] = {}
         self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-I", "-S", "-c", _GUARD]
+        command = [sys.executable, "-I", "-S", "-c", _GUARD, *([str(self._remove)] if self._remove else [])]
         self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         return self
 
@@ -105,18 +123,47 @@ class Children:
 
     def start(self, name: str, *arguments: str, environment: Mapping[str, str]) -> None:
         """Run `python *arguments` in the project's folder; what it says goes to `<name>.log`."""
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self.start_command(name, [sys.executable, *arguments], environment=environment)
+
+    def start_command(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: int | None = None,
+        stop_signal: int = signal.SIGTERM,
+    ) -> None:
+        """Run any command, as another user (by number, with the group of that number) if asked."""
         with (self._logs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=self._project,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+                command,
+                cwd=self._project if user is None else "/",
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
             )
         self._running[name] = process
-        self._tell_guard(f"+{process.pid}\n")
+        self._stop_signals[name] = stop_signal
+        self._tell_guard(f"+{process.pid} {stop_signal}\n")
+
+    def finish(self, name: str, timeout_s: float) -> None:
+        """Wait for one that ends by itself. Raises DemoError, with the end of its log, when that was no success."""
+        process = self._running[name]
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{name} was not done after {timeout_s:.0f} s\n{self._log_end(name)}") from None
+        del self._running[name], self._stop_signals[name]
+        self._tell_guard(f"-{process.pid}\n")
+        if status:
+            raise DemoError(f"{name} failed with status {status}\n{self._log_end(name)}")
 
     def wait_until(self, name: str, is_ready: Callable[[], bool], timeout_s: float) -> None:
         """Raises DemoError, with the end of the log, when the process dies first or the time is up."""
@@ -138,7 +185,7 @@ class Children:
 
     def _stop(self, name: str) -> None:
         process = self._running.pop(name)
-        process.terminate()
+        process.send_signal(self._stop_signals.pop(name))
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

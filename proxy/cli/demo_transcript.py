@@ -17,6 +17,7 @@ from proxy.core.clock import monotonic
 __all__ = ["Ports", "Transcript", "play", "sign_in"]
 
 LOGIN_LIMIT: Final = 5  # policies/auth.yaml
+REPLICATION_S: Final = 5.0
 AI_LIMIT: Final = 20  # policies/ai.yaml
 PRECOMPUTED_WITHIN_S: Final = 10.0  # of the start, on a slow machine
 _PARTS: Final = {"store", "upstream app", "cache"}
@@ -31,6 +32,8 @@ class Ports:
     weir: int
     admin: int
     primary: int
+    replicas: tuple[int, ...] = ()  # instances of the shop on a Postgres that follows the primary's
+    has_pooler: bool = False
 
 
 class Transcript:
@@ -92,6 +95,8 @@ def play(transcript: Transcript, ports: Ports, tokens: tuple[str, str]) -> None:
     _show_dashboard(transcript, ports)
     _show_replicas(transcript, ports)
     _show_write(transcript, ports, ana)
+    if ports.replicas:
+        _show_replication(transcript, ports)
     _show_user_limit(transcript, ports, ana, ben)
     _show_login_limit(transcript, ports)
     _show_websocket(transcript, ports)
@@ -155,6 +160,20 @@ def _show_write(transcript: Transcript, ports: Ports, token: str) -> None:
     transcript.expect("the list has the purchase", bought.json().get("number") in numbers)
 
 
+def _show_replication(transcript: Transcript, ports: Ports) -> None:
+    transcript.chapter("The shop's data is in Postgres, and its replicas follow: the purchase, on each instance")
+    target = "/api/products/42"
+    bought = transcript.show(ask(ports.primary, "GET", target), "X-Served-By", note=f"on {ports.primary}")
+    stock = bought.json().get("stock")
+    transcript.expect("the primary has the product", isinstance(stock, int))
+    for port in ports.replicas:
+        deadline = monotonic() + REPLICATION_S
+        while (seen := ask(port, "GET", target)).json().get("stock") != stock and monotonic() < deadline:
+            sleep(0.01)
+        transcript.show(seen, "X-Served-By", note=f"on {port}, stock {seen.json().get('stock')}")
+        transcript.expect(f"{seen.field('X-Served-By') or port} has the purchase", seen.json().get("stock") == stock)
+
+
 def _show_user_limit(transcript: Transcript, ports: Ports, ana: str, ben: str) -> None:
     transcript.chapter(f"{AI_LIMIT} AI calls a minute for each user: ana's run out, ben's do not")
     names = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After")
@@ -216,6 +235,8 @@ def _show_health(transcript: Transcript, ports: Ports) -> None:
     transcript.expect("Weir is healthy", answer.status == 200 and answer.json().get("status") == "healthy")
     healthy = [item["name"] for item in components if item["healthy"]]
     transcript.expect("the store, the upstream and the cache are among its parts", _PARTS <= set(healthy))
+    if ports.has_pooler:
+        transcript.expect("PgBouncer tells of its pools", "database" in healthy)
 
 
 def _is_hit(answer: Answer) -> bool:

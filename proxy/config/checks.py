@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.config.database_checks import check_databases
 from proxy.config.diagnostics import did_you_mean
 from proxy.config.document import Path
 from proxy.config.parts import Part
@@ -47,6 +48,7 @@ def check(parts: list[Part]) -> None:
     _check_verification(parts, root)
     if root is not None:
         _check_listeners(parts[0], root)
+        check_databases(parts, root)
     if root is not None and not any(part.has("routes", 0) for part in parts):
         hint = "add `routes: [{name: all, upstream: app}]`"
         parts[0].document.report("WEIR0212", "there is no route", (), hint=hint)

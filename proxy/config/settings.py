@@ -16,6 +16,7 @@ from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.clients.settings import IdentitySettings
 from proxy.config.values import Cidr, ListenText, Name, StoreUrl
 from proxy.core.settings import Duration, FileName, Model, Size
+from proxy.database.settings import DatabaseSettings, PgBouncerSettings
 from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
 from proxy.observe.settings import AccessLogSettings
 from proxy.routing.settings import CorsSettings, FieldRulesSettings, MatchSettings, RewriteSettings
@@ -153,6 +154,10 @@ class Settings(PolicySettings):
     upstreams: Annotated[dict[Name, UpstreamSettings], BeforeValidator(_without_free_keys)] = Field(
         default_factory=dict, description="Backends by name."
     )
+    databases: Annotated[dict[Name, DatabaseSettings], BeforeValidator(_without_free_keys)] = Field(
+        default_factory=dict, description="Postgres servers of the backend by name, with the pools to them."
+    )
+    pgbouncer: PgBouncerSettings | None = Field(None, description="The PgBouncer in front of all `databases`.")
     include: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
         (), description="More files, as globs from the folder of this one."
     )

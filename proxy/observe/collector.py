@@ -25,6 +25,8 @@ from proxy.observe.views import (
     CacheView,
     ConnectionsView,
     ControlsView,
+    DatabasePoolView,
+    DatabaseView,
     EndpointView,
     GateView,
     LimitStoreView,
@@ -69,6 +71,7 @@ class Sources:
     upstreams: Callable[[], Iterable[UpstreamView]] = field(default=_no_upstreams)
     connections: ConnectionsView | None = None
     controls: ControlsView | None = None
+    database: DatabaseView | None = None
     precompute: PrecomputeView | None = None
     purges: PurgesView | None = None
 
@@ -103,6 +106,8 @@ class Collector:
         yield from _endpoints(list(sources.endpoints()))
         yield from _upstreams(list(sources.upstreams()))
         yield from queues(sources.gates(), monotonic())
+        if sources.database is not None and sources.database.is_on:
+            yield from _database(sources.database)
         yield from _weir(observe, snapshot)
         yield from _process(self._process)
 
@@ -280,6 +285,26 @@ _OF_AN_ENDPOINT: Final[tuple[tuple[d.Definition, _Reads], ...]] = (
     (d.ENDPOINT_EJECTIONS, {"": lambda endpoint: endpoint.ejections}),
     (d.ENDPOINT_SHARE, {"": lambda endpoint: endpoint.share}),
 )
+
+
+_OF_A_DATABASE_POOL: Final[tuple[tuple[d.Definition, Callable[[DatabasePoolView], float]], ...]] = (
+    (d.DB_CLIENT_ACTIVE, lambda pool: pool.client_active),
+    (d.DB_CLIENT_WAITING, lambda pool: pool.client_waiting),
+    (d.DB_SERVER_ACTIVE, lambda pool: pool.server_active),
+    (d.DB_SERVER_IDLE, lambda pool: pool.server_idle),
+    (d.DB_MAX_WAIT, lambda pool: pool.max_wait_s),
+    (d.DB_QUERIES, lambda pool: pool.queries),
+    (d.DB_WAIT, lambda pool: pool.wait_s),
+)
+
+
+def _database(database: DatabaseView) -> Iterator[Family]:
+    yield _one(d.DB_UP, database.error is None)
+    yield _one(d.DB_ERRORS, database.failures)
+    pools = list(database.pools.items())
+    for definition, read in _OF_A_DATABASE_POOL:
+        yield numbers(definition, [((name,), read(pool)) for name, pool in pools])
+    yield numbers(d.DB_SHARE, [((name,), share) for name, share in database.pressure.items()])
 
 
 def _weir(observe: Observe, snapshot: Snapshot | None) -> Iterator[Family]:

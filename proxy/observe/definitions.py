@@ -396,6 +396,37 @@ UPSTREAM_HEDGES: Final = Definition(
     (*_UPSTREAM, "result"),
     "Second attempts beside a slow first one: `sent`, and of those `won`, which answered first.",
 )
+_DB_POOL: Final = ("pool",)
+
+DB_UP: Final = Definition("weir_db_up", "gauge", (), "1 while PgBouncer's console answers.")
+DB_ERRORS: Final = Definition(
+    "weir_db_errors_total", "counter", (), "Rounds in which PgBouncer's console could not be asked."
+)
+DB_CLIENT_ACTIVE: Final = Definition(
+    "weir_db_pool_client_active", "gauge", _DB_POOL, "Connections of the backend that PgBouncer does not keep waiting."
+)
+DB_CLIENT_WAITING: Final = Definition(
+    "weir_db_pool_client_waiting", "gauge", _DB_POOL, "Connections of the backend that wait for one to the server."
+)
+DB_SERVER_ACTIVE: Final = Definition(
+    "weir_db_pool_server_active", "gauge", _DB_POOL, "Connections to the server with a transaction in them."
+)
+DB_SERVER_IDLE: Final = Definition(
+    "weir_db_pool_server_idle", "gauge", _DB_POOL, "Connections to the server without one."
+)
+DB_MAX_WAIT: Final = Definition(
+    "weir_db_pool_maxwait_seconds", "gauge", _DB_POOL, "How long the client waits that has waited longest."
+)
+DB_QUERIES: Final = Definition("weir_db_pool_queries_total", "counter", _DB_POOL, "Queries that PgBouncer passed on.")
+DB_WAIT: Final = Definition(
+    "weir_db_pool_wait_seconds_total", "counter", _DB_POOL, "Time that all clients of the pool together waited."
+)
+DB_SHARE: Final = Definition(
+    "weir_db_admission_share",
+    "gauge",
+    ("database",),
+    "How much of their `max_in_flight` the upstreams of a server may use: below 1 while its pools are slow to answer.",
+)
 
 LOOP_LAG: Final = Definition(
     "weir_loop_lag_seconds", "histogram", (), "How late the event loop is, measured twice a second."
@@ -450,6 +481,10 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
         *(UPSTREAM_SLOTS, UPSTREAM_IN_USE, UPSTREAM_WAITING, UPSTREAM_WAITING_BYTES, UPSTREAM_OLDEST_WAIT),
         *(UPSTREAM_NEWEST_FIRST, UPSTREAM_WAIT, UPSTREAM_REFUSED, UPSTREAM_DISPLACED, UPSTREAM_LEFT),
         *(UPSTREAM_SERVICE, UPSTREAM_RATE),
+    ),
+    "Database": (
+        *(DB_UP, DB_ERRORS, DB_CLIENT_ACTIVE, DB_CLIENT_WAITING, DB_SERVER_ACTIVE, DB_SERVER_IDLE),
+        *(DB_MAX_WAIT, DB_QUERIES, DB_WAIT, DB_SHARE),
     ),
     "Weir itself": (LOOP_LAG, ACCESS_LOG, EVENTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_RELOADS, BUILD_INFO),
 }

@@ -92,6 +92,39 @@ class EndpointView(Protocol):
     def healthy(self) -> bool: ...
 
 
+class DatabasePoolView(Protocol):
+    """One pool of PgBouncer, as its console told."""
+
+    @property
+    def client_active(self) -> int: ...
+    @property
+    def client_waiting(self) -> int: ...
+    @property
+    def server_active(self) -> int: ...
+    @property
+    def server_idle(self) -> int: ...
+    @property
+    def max_wait_s(self) -> float: ...
+    @property
+    def queries(self) -> int: ...
+    @property
+    def wait_s(self) -> float: ...
+
+
+class DatabaseView(Protocol):
+    """Who asks PgBouncer. `pools` is empty while its console is away."""
+
+    failures: int
+    pressure: dict[str, float]
+
+    @property
+    def is_on(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def pools(self) -> Mapping[str, DatabasePoolView]: ...
+
+
 class ClassStatsView(Protocol):
     """Counters of those of one class who waited."""
 

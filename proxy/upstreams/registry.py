@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic
 
@@ -27,7 +28,7 @@ from proxy.upstreams.pool import EndpointPool
 from proxy.upstreams.prober import Prober
 from proxy.upstreams.resolver import Lookup, Resolver, look_up
 from proxy.upstreams.retry import RetryBudget
-from proxy.upstreams.upstream import Upstream
+from proxy.upstreams.upstream import PoolNumbers, Upstream
 
 __all__ = ["GRACE_S", "TICK_S", "Endpoint", "Registry"]
 
@@ -132,6 +133,14 @@ class Registry(Generic[ConnectionT]):
         group = self._groups.get(upstream.name)
         if group is not None:
             group.release_held()
+
+    def hold_back(self, share_of: Callable[[str], float]) -> None:
+        """Let each upstream have `share_of(name)` (0 to 1) of its `max_in_flight`, at each endpoint, and of its
+        `max_in_flight_total` at once, but never less than one. Until the next call, or the next `apply`."""
+        for endpoint in self._endpoints.values():
+            numbers = _part_of(endpoint.upstream.pool, share_of(endpoint.upstream.name))
+            if endpoint.pool.numbers != numbers:
+                endpoint.pool.resize(numbers)
 
     # -- for the operator --
 
@@ -290,6 +299,17 @@ class Registry(Generic[ConnectionT]):
             self._on_change(endpoint)
         if group is not None and endpoint.healthy:
             group.release_held()
+
+
+def _part_of(numbers: PoolNumbers, share: float) -> PoolNumbers:
+    if share >= 1.0:
+        return numbers
+    total = numbers.max_in_flight_total
+    return replace(
+        numbers,
+        max_in_flight=max(int(numbers.max_in_flight * share), 1),
+        max_in_flight_total=None if total is None else max(int(total * share), 1),
+    )
 
 
 def _key(upstream: Upstream, address: Address) -> _Key:

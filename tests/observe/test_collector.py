@@ -125,6 +125,15 @@ def full_sources(observe: Observe) -> Sources:
         settled=49,
     )
     policy = SimpleNamespace(name="per-ip", stats=limit_stats)
+    pool_state = SimpleNamespace(
+        client_active=112,
+        client_waiting=113,
+        server_active=114,
+        server_idle=115,
+        max_wait_s=1.5,
+        queries=116,
+        wait_s=117.5,
+    )
     disk = Disk(used_bytes=91, unstored_bytes=92, evicted=93, errors=94, is_ready=True)
     controls = {"ban": 71, "penalty": 72, "allow": 73, "override": 74, "kill": 75}
     ahead = {"good": 91, "failed": 92, "skipped": 93}
@@ -146,6 +155,9 @@ def full_sources(observe: Observe) -> Sources:
         upstreams=lambda: [upstream],
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
+        database=SimpleNamespace(
+            is_on=True, error=None, failures=111, pools={"shop": pool_state}, pressure={"main": 0.625}
+        ),
         precompute=SimpleNamespace(numbers=lambda: [("board", ahead, 94.0), ("new", {"failed": 95}, None)]),
         purges=SimpleNamespace(stats=purge_stats, pending=97, is_current=True),
     )
@@ -215,6 +227,16 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_limit_controls", 73): {"kind": "allow"},
         ("weir_limit_controls", 74): {"kind": "override"},
         ("weir_limit_controls", 75): {"kind": "kill"},
+        ("weir_db_up", 1): {},
+        ("weir_db_errors_total", 111): {},
+        ("weir_db_pool_client_active", 112): {"pool": "shop"},
+        ("weir_db_pool_client_waiting", 113): {"pool": "shop"},
+        ("weir_db_pool_server_active", 114): {"pool": "shop"},
+        ("weir_db_pool_server_idle", 115): {"pool": "shop"},
+        ("weir_db_pool_maxwait_seconds", 1.5): {"pool": "shop"},
+        ("weir_db_pool_queries_total", 116): {"pool": "shop"},
+        ("weir_db_pool_wait_seconds_total", 117.5): {"pool": "shop"},
+        ("weir_db_admission_share", 0.625): {"database": "main"},
         ("weir_cache_requests_total", 31): {"result": "hit"},
         ("weir_cache_requests_total", 32): {"result": "stale"},
         ("weir_cache_requests_total", 33): {"result": "miss"},
@@ -279,7 +301,8 @@ async def test_a_limit_has_at_most_twenty_series(observe: Observe) -> None:
 async def test_a_part_that_is_absent_has_no_series(observe: Observe) -> None:
     names = {name for name, _ in await scrape(Sources(observe))}
     assert not any(
-        name.startswith(("weir_cache_", "weir_limit_", "weir_endpoint_", "weir_config_info")) for name in names
+        name.startswith(("weir_db_", "weir_cache_", "weir_limit_", "weir_endpoint_", "weir_config_info"))
+        for name in names
     )
     assert "weir_requests_total" not in names  # nothing has happened yet
     assert "weir_build_info" in names

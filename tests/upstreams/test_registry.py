@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.upstreams.address import Address, parse_address
+from proxy.upstreams.claims import Bid, Reach
 from proxy.upstreams.queue import PRIORITIES
 from proxy.upstreams.registry import GRACE_S, Registry
 from proxy.upstreams.tls import UpstreamTls
@@ -280,6 +282,56 @@ async def test_it_ticks_by_itself_once_started(backend: Any, open_line: Any, eve
     await eventually(lambda: backend.accepted == 4)
     await registry.stop()
     await eventually(lambda: not backend.open)
+
+
+# Held back
+
+HELD_BACK = [
+    pytest.param(PoolNumbers(max_in_flight=4), 8, 4, id="at each endpoint"),
+    pytest.param(PoolNumbers(max_in_flight=4, max_in_flight_total=6), 6, 3, id="at all together"),
+    pytest.param(PoolNumbers(max_in_flight=64, max_in_flight_total=6), 6, 3, id="together, with room at each"),
+    pytest.param(PoolNumbers(max_in_flight=1, max_in_flight_total=1), 1, 1, id="never less than one"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "all_of_it", "half_of_it"), HELD_BACK)
+async def test_an_upstream_that_is_held_back_sends_less_until_it_gets_all_again(
+    registry: Registry[Any],
+    backend: Any,
+    start_backend: Any,
+    clock: Any,
+    eventually: Eventually,
+    numbers: PoolNumbers,
+    all_of_it: int,
+    half_of_it: int,
+) -> None:
+    app = apply(registry, upstream(backend.address, (await start_backend()).address, pool=numbers))
+    gate = registry.gates["app"]
+    bid = Bid(reach=Reach.PRIMARY)
+    registry.hold_back(lambda name: 0.5)
+    asked = [
+        asyncio.ensure_future(registry.select(app, False).pool.lease(clock() + 60.0, clock(), bid=bid))
+        for _ in range(20)
+    ]
+
+    async def in_flight(leases: int) -> None:
+        await eventually(lambda: sum(one.done() for one in asked) == leases)
+        assert (gate.in_use, gate.slots, gate.waiting) == (leases, leases, 20 - leases)
+
+    await in_flight(half_of_it)
+    registry.hold_back(lambda name: 1.0)
+    await in_flight(all_of_it)
+    registry.hold_back(lambda name: 0.5)
+    assert gate.in_use == all_of_it, "leases are not interrupted"
+    first = [one.result() for one in asked if one.done()]
+    for number, lease in enumerate(first, 1):
+        lease.release(True)
+        assert gate.in_use <= max(half_of_it, all_of_it - number)
+    assert gate.in_use == half_of_it, "who waits gets what is left of the half"
+    for one in asked:
+        if not one.done():
+            one.cancel()
+    await asyncio.wait(asked)
 
 
 # Reload
