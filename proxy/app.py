@@ -7,6 +7,7 @@ import gc
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from proxy.admin.cache_operator import CacheOperator, CacheParts
 from proxy.admin.health import Component
 from proxy.admin.operator import Operator, Parts
 from proxy.admin.precompute_operator import PrecomputeOperator
+from proxy.admin.replicas_operator import ReplicasOperator
 from proxy.admin.runner import AdminRunner
 from proxy.admin.upstreams_operator import UpstreamsOperator
 from proxy.cache.cache import Cache
@@ -46,9 +48,13 @@ from proxy.observe.events import Event, configure_logging
 from proxy.observe.line_writer import LineWriter
 from proxy.observe.observe import Observe
 from proxy.pipeline import ask, serve
+from proxy.replicas.recalling import concerns, recall
+from proxy.replicas.replicas import Replicas
+from proxy.replicas.sessions_store import CALL_S
 from proxy.server.drain import drain
 from proxy.server.listeners import Listeners
 from proxy.server.socket_files import SocketFile
+from proxy.store.client import connect
 from proxy.upstreams.registry import Registry
 from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection
@@ -98,6 +104,11 @@ class Services:
         self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
         self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=self._endpoint_changed)
         self.database = Exporter(self._database_changed)
+        store = self.settings.store
+        sessions = None if store == "memory" else partial(connect, store, CALL_S)
+        self.replicas = Replicas(self._server_changed, sessions)
+        self.cache.concerns = partial(concerns, replicas=self.replicas)
+        self.cache.recall = partial(recall, replicas=self.replicas)
         self.jwks = Jwks()
         self._ids = RequestIds()
         self.precomputer = Precomputer(
@@ -131,6 +142,7 @@ class Services:
                 connections=self.host,
                 controls=self.controls,
                 database=self.database,
+                replicas=self.replicas,
                 precompute=self.precomputer,
                 purges=self.purges,
             )
@@ -152,6 +164,8 @@ class Services:
         self.registry.apply(self.snapshot.upstreams, monotonic())
         self.registry.start()
         self.database.start(self.snapshot.settings.pgbouncer, self.snapshot.settings.databases)
+        self.replicas.apply(self.snapshot.consistencies)
+        await self.replicas.start()
         await self.limit_store.start()
         await self.controls_store.start()
         await self.purges.start()
@@ -192,6 +206,7 @@ class Services:
             self._admin_file.remove()
         await self.database.stop()
         await self.registry.stop()
+        await self.replicas.stop()
         await self.jwks.stop()
         self.held.stop()
         self.cache.stop()
@@ -247,6 +262,8 @@ class Services:
         self.registry.apply(snapshot.upstreams, monotonic())
         self.database.use(snapshot.settings.pgbouncer, snapshot.settings.databases)
         self._database_changed()
+        self.replicas.apply(snapshot.consistencies)
+        self.replicas.lessons.retain({route.name for route in snapshot.routes.routes})
         self.precomputer.apply(snapshot.precomputes, monotonic())
         self.jwks.use(snapshot.identity)
         self.observe.events.say(
@@ -277,6 +294,10 @@ class Services:
         parts.append(Component("controls", not controls.get("error"), controls))
         for name, detail in self.registry.status().items():
             parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
+        for name, detail in self.replicas.status().items():
+            parts.append(Component(name, bool(detail["healthy"]), detail))
+        if (sessions := self.replicas.store_status()) is not None:
+            parts.append(Component("sessions", not sessions["error"], sessions))
         purges = self.purges.status()
         parts.append(Component("purges", not purges.get("error"), purges))
         parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
@@ -403,6 +424,18 @@ class Services:
                 Event.STORE_LOST, "The store is away; limits are counted in this process.", error=lost
             )
 
+    def _server_changed(self, server: str, is_primary: bool, trouble: str | None) -> None:
+        events = self.observe.events
+        if is_primary and trouble is not None:
+            words = "The primary database does not tell where it stands; reads go to the primary."
+            events.say(Event.DATABASE_LOST, words, server=server, reason=trouble)
+        elif is_primary:
+            events.say(Event.DATABASE_BACK, "The primary database tells again where it stands.", server=server)
+        elif trouble is not None:
+            events.say(Event.REPLICA_OUT, "A replica has left the rotation.", server=server, reason=trouble)
+        else:
+            events.say(Event.REPLICA_BACK, "A replica is back in the rotation.", server=server)
+
     def _disk_changed(self, what: str, why: str | None) -> None:
         events = self.observe.events
         if what == LOST:
@@ -477,6 +510,7 @@ class Services:
         address = parse_address(text)
         admin = make_admin(_AdminView(self, text), self._operator())
         self._cache_operator().add_to(admin)
+        ReplicasOperator(self.replicas).add_to(admin)
         self._precompute_operator().add_to(admin)
         UpstreamsOperator(self.registry.status).add_to(admin)
         self._admin = runner = AdminRunner(admin)

@@ -35,6 +35,10 @@ class Exchange:
     flight: Any = None  # the right and the duty to fill an entry
     conditions: tuple[Field, ...] | None = None  # sent upstream instead of the client's If-* and Range
     has_stand_in: bool = False  # what is stored may be served if nobody can be asked
+    # replicas, before select
+    need: Any = None  # replicas.session.Need: what an answer must show to this client
+    readers: frozenset[Any] | None = None  # addresses of the replicas that may answer; None: any, empty: the primary
+    as_of: Any = None  # (history, position): how new the answer is at least; before that, how new it must be
     # select, forward
     endpoint: Any = None  # upstreams.registry.Endpoint
     attempts: int = 0

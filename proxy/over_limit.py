@@ -11,6 +11,7 @@ from proxy.cache.stage import look_up_stale
 from proxy.limits.ladder import Step
 from proxy.limits.settlement import give_back
 from proxy.limits.stage import admit_to_replica, divert, refuse, wait_for_turn
+from proxy.replicas.stage import may_read_replica
 from proxy.upstreams.stage import has_replica
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ async def try_instead(exchange: Exchange, services: Services) -> Response | None
                 divert(exchange)
                 return stored
         elif step is Step.REPLICA:
-            if has_replica(exchange, services.registry) and await admit_to_replica(exchange, limiter):
+            if not has_replica(exchange, services.registry):
+                continue
+            if route.consistency is not None and not await may_read_replica(exchange, services.replicas):
+                continue
+            if await admit_to_replica(exchange, limiter):
                 return None
         elif await wait_for_turn(exchange, limiter):
             return None

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from proxy.cache.invalidation import SAFE
 from proxy.cache.stage import disowns, finish, invalidate, look_up, look_up_now, on_error, store
 from proxy.clients.stage import identify
+from proxy.consistent import fallback, fetch
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.limits.settlement import settle, take_costs
 from proxy.limits.stage import UNDECIDED, admit, admit_now
 from proxy.observe.stage import record
 from proxy.over_limit import try_instead
 from proxy.routing.stage import decorate, match_route
-from proxy.upstreams.stage import fallback, fetch
 from proxy.wire.stage import explain, respond
 
 if TYPE_CHECKING:
@@ -95,6 +95,6 @@ async def answer(exchange: Exchange, services: Services) -> Response:
 
 async def ask(exchange: Exchange, services: Services) -> Response:
     """The upstream's response, without what is for Weir alone. Also for a refresh behind everybody's back."""
-    response = await fetch(exchange, services.registry)
+    response = await fetch(exchange, services)
     take_costs(exchange, response)
     return response

@@ -32,5 +32,6 @@ class Snapshot:
     limiter: Any  # limits.settings.LimiterSettings: store failure behaviour, field style
     cache: Any  # cache.settings.CacheSettings: byte budget
     access_log: Any  # observe.settings.AccessLogSettings
+    consistencies: Sequence[Any]  # every replicas.consistency.Consistency
     settings: Any  # config.settings.Settings: the parsed models, for `explain` and the operator API
     precomputes: Sequence[Any] = ()  # cache.precompute.Precompute: what is fetched before anybody asks

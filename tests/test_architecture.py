@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "proxy"
-FEATURES = ("clients", "routing", "limits", "cache", "upstreams", "database")
+FEATURES = ("clients", "routing", "limits", "cache", "upstreams", "database", "replicas")
 
 # what a file's floor is, first match wins; imports go down or stay on the floor
 PURE_SHARED = frozenset({"deny_cache", "group", "last_seen", "leases", "orders", "parts", "share", "slices", "slots"})
@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("snapshot", 2),
     ("pipeline", 5),
     ("over_limit", 5),
+    ("consistent", 5),
     ("server/", 6),
     ("admin/settings", 1),
     ("admin/", 6),
@@ -73,6 +74,11 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("simulation/replay", 5),
     ("simulation/simulate", 5),
     ("simulation/trial", 5),
+    ("replicas/recalling", 4),
+    ("replicas/writing", 4),
+    ("replicas/replicas", 3),
+    ("replicas/monitor", 3),
+    ("replicas/watcher", 3),
     ("upstreams/registry", 3),
     ("upstreams/group", 3),
     ("upstreams/endpoint", 3),
@@ -96,7 +102,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "uvloop": ("app",),
     "redis": ("store/", "*/*_store", "limits/shared/sentinel"),
     "hiredis": ("store/wire",),
-    "asyncpg": ("database/doctor",),
+    "asyncpg": ("database/doctor", "replicas/watcher"),
     "yaml": ("config/",),
     "pydantic": ("core/settings", "config/", "*/settings", "cache/precompute/settings"),
     "prometheus_client": ("observe/",),

@@ -73,7 +73,10 @@ def _draft(exchange: Exchange, errand: Errand, response: Response, now: float, n
     if (_length(response) or 0) > errand.max_entry_bytes:
         return b"too-large"
     receipt = Receipt(errand.request_index, now, now_wall, exchange.upstream_s)
-    return draft(errand.key, errand.policy, receipt, status, response.reason, response.fields)
+    drafted = draft(errand.key, errand.policy, receipt, status, response.reason, response.fields)
+    if isinstance(drafted, Entry):
+        drafted.as_of = exchange.as_of
+    return drafted
 
 
 def _for_own_condition(exchange: Exchange, response: Response, now_wall: float) -> Response:
@@ -116,6 +119,7 @@ def _merge_304(
         return answer(entry, request.method, request.index, int(now - entry.born_at), now_wall)
     fresher = _updated(errand, entry, response, Receipt(errand.request_index, now, now_wall, exchange.upstream_s))
     if isinstance(fresher, Entry):
+        fresher.as_of = exchange.as_of
         errand.keep(fresher)
         errand.complete()
     else:  # the update forbids to keep it
@@ -161,6 +165,7 @@ def _receive_head(exchange: Exchange, errand: Errand, response: Response, now: f
         return response
     fresher = _updated(errand, entry, response, Receipt(errand.request_index, now, now_wall, exchange.upstream_s))
     if isinstance(fresher, Entry):
+        fresher.as_of = exchange.as_of
         errand.keep(fresher)
     return response
 

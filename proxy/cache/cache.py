@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.cache.disk.store import DiskStore
 from proxy.cache.entry import Entry
@@ -43,12 +43,14 @@ class Cache:
     __slots__ = (
         "_uncacheable",
         "announce",
+        "concerns",
         "disk",
         "ended",
         "flights",
         "invalidations",
         "max_entry_bytes",
         "purges",
+        "recall",
         "refresh",
         "shared",
         "stats",
@@ -66,6 +68,9 @@ class Cache:
         self.announce: Callable[[Purge, bool], None] | None = None
         self.ended: Callable[[Purge], None] | None = None
         self.refresh = refresh
+        # of upstreams with replicas: may this client have to see something in particular, and what. None: nobody knows
+        self.concerns: Callable[[Exchange], bool] | None = None
+        self.recall: Callable[[Exchange], Awaitable[Any]] | None = None
         self.max_entry_bytes = settings.max_entry  # in memory
         self.disk = None if settings.disk is None else DiskStore(settings.disk, self.store.evict)
         self.shared: SharedTier | None = None  # what all Weirs of one store have together

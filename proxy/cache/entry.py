@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from proxy.cache.conditions import fields_of_304
 from proxy.cache.content import Content, in_memory
@@ -48,6 +48,7 @@ class Entry:
         "_head",
         "_head_304",
         "_status_text",
+        "as_of",
         "body",
         "born_at",
         "calm_s",
@@ -84,6 +85,7 @@ class Entry:
         self.shown = fields  # those of them that clients get
         self.control: DownstreamControl | None = None  # the Cache-Control that they get, where it is not the origin's
         self.body: Content = b""
+        self.as_of: Any = None  # how new it is at least, for clients who wrote: (history, position), or unknown
         self.vary: tuple[bytes, ...] = ()  # lower-case names of the selecting fields
         self.selection: Selection = ()
         self.date_s = 0  # wall

@@ -41,6 +41,11 @@ def start_refresh(exchange: Exchange, errand: Errand, entry: Entry, now: float) 
         _send(exchange, errand, entry, flight)
 
 
+def asks_others(exchange: Exchange) -> bool:
+    """Whether what other Weirs have stored will do. Nobody knows how new that is: not for a client who wrote."""
+    return exchange.need is None or exchange.need.allows_others(monotonic())
+
+
 def fetch_whole(exchange: Exchange, errand: Errand) -> Flight | None:
     """Have the whole of what the request wants a part of fetched, for this request to wait for; None: it cannot be."""
     cache = errand.cache
@@ -57,9 +62,12 @@ def _send(exchange: Exchange, errand: Errand, entry: Entry | None, flight: Fligh
     background.entry = entry
     background.forwarded = URI_MISS if entry is None else STALE
     background.flight = flight
+    if not asks_others(exchange):
+        background.shared = None
     clone = _clone(exchange)
     clone.conditions = () if entry is None else conditions_for(entry)
     clone.has_stand_in = entry is not None
+    clone.as_of = None if entry is None else entry.as_of
     # not a task: what fetch waits for continues an exchange in place, and asks for no current task (core/tasks.py)
     asyncio.get_running_loop().call_soon(_launch, clone, background)
 
@@ -108,4 +116,5 @@ def _clone(exchange: Exchange) -> Exchange:
     clone.route = exchange.route
     clone.params = exchange.params
     clone.client = exchange.client
+    clone.need = exchange.need
     return clone

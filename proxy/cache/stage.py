@@ -20,7 +20,7 @@ from proxy.cache.flights import Failure, Word
 from proxy.cache.invalidation import SAFE, ended_keys, ends_entries
 from proxy.cache.key import NOBODY, cache_key, origin_of, with_parts
 from proxy.cache.landing import Landing
-from proxy.cache.refresh import fetch_whole, start_refresh
+from proxy.cache.refresh import asks_others, fetch_whole, start_refresh
 from proxy.cache.reuse import SPECIAL, Use, asked, bypasses, decide, select, stands_in, wants_origin
 from proxy.cache.shared.inquiry import Found
 from proxy.cache.status import (
@@ -69,7 +69,7 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
     else:
         key = origin_of(request.scheme, request.authority) + request.target
     shelf = cache.store.shelves.get(key)
-    if shelf is None:
+    if shelf is None or (route.consistency is not None and _is_concerned(exchange, cache)):
         return None
     entry = shelf[0]
     if entry.vary or len(shelf) > 1:
@@ -117,6 +117,10 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
     if policy.precomputed:
         policy = policy.precomputed.get(key, policy)
     errand = Errand(cache, key, policy, index, directives, route.name)
+    if route.consistency is not None and cache.recall is not None:
+        await cache.recall(exchange)
+        if not asks_others(exchange):
+            errand.shared = None
     exchange.flight = errand
     for waits in range(_MAX_WAITS + 1):
         if (response := _from_store(exchange, errand)) is not None:
@@ -134,6 +138,8 @@ async def look_up(exchange: Exchange, cache: Cache) -> Response | None:
         if errand.flight is not None or waits == _MAX_WAITS:
             break
         flight = cache.flights.find(errand.key, index)
+        if flight is not None and exchange.need is not None and not exchange.need.is_met_by(None, monotonic()):
+            break  # what is on its way may have been read before this client wrote
         if flight is None and b"range" in index and errand.entry is None:
             flight = fetch_whole(exchange, errand)  # what it brings is of use to others, and a part is not
             if flight is None:
@@ -180,6 +186,8 @@ def look_up_stale(exchange: Exchange, cache: Cache) -> Response | None:
     index = request.index
     directives = asked(index, honours=policy.honours_request_directives)
     if bypasses(index, directives, has_content=request.body is not None, upgrades=bool(request.upgrade)) is not None:
+        return None
+    if route.consistency is not None and _is_concerned(exchange, cache):
         return None
     key = _key(exchange, cache, policy)
     shelf = None if key is None else cache.store.shelves.get(key)
@@ -299,6 +307,8 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
     if entry is not None:
         age = now - entry.born_at
         errand.use = use = decide(entry, errand.directives, age)
+        if exchange.need is not None and not exchange.need.is_met_by(entry.as_of, now):
+            errand.use = use = Use.UNWANTED  # it is older than what this client wrote
         if use is Use.FRESH:
             cache.stats.hits += 1
         elif use is Use.REFRESH or use is Use.STALE:
@@ -328,6 +338,10 @@ def _from_store(exchange: Exchange, errand: Errand) -> Response | None:
         errand.complete()
         raise ProxyError(ErrorKind.NOT_STORED)
     return None
+
+
+def _is_concerned(exchange: Exchange, cache: Cache) -> bool:
+    return cache.concerns is not None and cache.concerns(exchange)
 
 
 async def _can_be_read(exchange: Exchange, errand: Errand, content: FileStream) -> bool:
@@ -448,6 +462,7 @@ def _lead(errand: Errand) -> None:
 def _send_off(exchange: Exchange, errand: Errand) -> None:
     exchange.cache_status = errand.forwarded
     if errand.entry is not None and exchange.request.method != b"HEAD":
+        exchange.as_of = errand.entry.as_of  # what replaces it must not be older
         exchange.conditions = conditions_for(errand.entry)  # RFC 9111 §4.3.1: in place of the client's own
     errand.began = errand.cache.invalidations.now
 

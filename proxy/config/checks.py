@@ -13,6 +13,7 @@ from proxy.config.database_checks import check_databases
 from proxy.config.diagnostics import did_you_mean
 from proxy.config.document import Path
 from proxy.config.parts import Part
+from proxy.config.replica_checks import check_replicas
 from proxy.config.settings import DefaultsSettings, Settings
 from proxy.config.values import check_store
 from proxy.limits.settings import InlineLimitSettings, LimitSettings
@@ -49,6 +50,7 @@ def check(parts: list[Part]) -> None:
     if root is not None:
         _check_listeners(parts[0], root)
         check_databases(parts, root)
+        check_replicas(parts[0], root)
     if root is not None and not any(part.has("routes", 0) for part in parts):
         hint = "add `routes: [{name: all, upstream: app}]`"
         parts[0].document.report("WEIR0212", "there is no route", (), hint=hint)

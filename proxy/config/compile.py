@@ -16,15 +16,17 @@ from proxy.clients.identity import Identity, compile_identity
 from proxy.config.document import Document, Path
 from proxy.config.parts import Part
 from proxy.config.precomputes import compile_precomputes
-from proxy.config.settings import DefaultsSettings, RouteSettings, Settings
+from proxy.config.settings import DefaultsSettings, RouteSettings, Settings, UpstreamEntrySettings
 from proxy.limits.limit import Limit
 from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
+from proxy.replicas.consistency import Consistency, compile_consistency
 from proxy.routing.cors import compile_cors
 from proxy.routing.field_rules import compile_field_rules
 from proxy.routing.rewrite import compile_rewrite
 from proxy.routing.route import Route
 from proxy.routing.table import RouteTable, conflicts
 from proxy.snapshot import Snapshot
+from proxy.upstreams.address import parse_address
 from proxy.upstreams.queue import PRIORITIES
 from proxy.upstreams.upstream import Upstream, compile_fallback, compile_upstream
 from proxy.wire.limits import compile_wire
@@ -40,6 +42,7 @@ class Compiler:
     def __init__(self, parts: list[Part]) -> None:
         self.parts = parts
         self.upstreams: dict[str, Upstream] = {}
+        self.consistencies: dict[str, Consistency | None] = {}
         self.limits: dict[str, Limit] = {}
         self.limit_places: dict[str, tuple[Document, Path]] = {}
         self.routes: list[Route] = []
@@ -75,6 +78,7 @@ class Compiler:
             cache=root.cache,
             access_log=root.access_log,
             settings=self._merged(root),
+            consistencies=tuple([each for each in self.consistencies.values() if each is not None]),
             precomputes=precomputes,
         )
 
@@ -85,6 +89,20 @@ class Compiler:
             upstream = _attempt(root.document, ("upstreams", name), make)
             if upstream is not None:
                 self.upstreams[name] = upstream
+                self.consistencies[name] = self._consistency(settings, upstream)
+
+    def _consistency(self, settings: UpstreamEntrySettings, upstream: Upstream) -> Consistency | None:
+        databases = {
+            parse_address(replica.url): replica.database
+            for replica in settings.replicas
+            if not isinstance(replica, str) and replica.database is not None
+        }
+        slots = upstream.pool.max_in_flight * len(upstream.primary)
+        if upstream.pool.max_in_flight_total is not None:
+            slots = min(slots, upstream.pool.max_in_flight_total)
+        if not upstream.replicas or (settings.database is None) != (not databases):
+            return None  # there is nothing to be consistent with; or it is told as an error
+        return compile_consistency(settings.consistency, upstream.name, settings.database, databases, slots)
 
     def _compile_named_limits(self) -> None:
         for part in self.parts:
@@ -146,6 +164,7 @@ class Compiler:
             announces_limits=settings.announce_limits,
             cost_fields=tuple(dict.fromkeys(limit.cost_field for limit in limits if limit.cost_field is not None)),
             cache=compile_cache(settings.cache, self._tiers),
+            consistency=self.consistencies.get(settings.upstream or defaults.upstream or ""),
             read_primary=(settings.read or defaults.read) == "primary",
             priority=PRIORITIES.index(settings.priority),
             requires_user=settings.require_user,

@@ -15,10 +15,11 @@ from proxy.cache.precompute.settings import PrecomputeSettings
 from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.clients.settings import IdentitySettings
 from proxy.config.values import Cidr, ListenText, Name, StoreUrl
-from proxy.core.settings import Duration, FileName, Model, Size
+from proxy.core.settings import Dsn, Duration, FileName, Model, Size
 from proxy.database.settings import DatabaseSettings, PgBouncerSettings
 from proxy.limits.settings import InlineLimitSettings, LimiterSettings, LimitSettings
 from proxy.observe.settings import AccessLogSettings
+from proxy.replicas.settings import ConsistencySettings
 from proxy.routing.settings import CorsSettings, FieldRulesSettings, MatchSettings, RewriteSettings
 from proxy.upstreams.settings import FallbackSettings, UpstreamSettings
 from proxy.wire.settings import WireSettings
@@ -31,6 +32,7 @@ __all__ = [
     "PolicySettings",
     "RouteSettings",
     "Settings",
+    "UpstreamEntrySettings",
 ]
 
 
@@ -132,6 +134,17 @@ class DrainSettings(Model):
     )
 
 
+class UpstreamEntrySettings(UpstreamSettings):
+    """A named group of endpoints, and what their reads must show."""
+
+    database: Dsn | None = Field(
+        None, description="The primary database server of the backend. Needed where replicas name theirs."
+    )
+    consistency: ConsistencySettings = Field(
+        default_factory=ConsistencySettings, description="What a client must see of what it wrote and saw before."
+    )
+
+
 class Settings(PolicySettings):
     """The root file, `proxy.yaml`."""
 
@@ -151,7 +164,7 @@ class Settings(PolicySettings):
     trusted_proxies: tuple[Cidr, ...] = Field(
         (), description="Peers whose forwarding fields (X-Forwarded-For and the like) are believed."
     )
-    upstreams: Annotated[dict[Name, UpstreamSettings], BeforeValidator(_without_free_keys)] = Field(
+    upstreams: Annotated[dict[Name, UpstreamEntrySettings], BeforeValidator(_without_free_keys)] = Field(
         default_factory=dict, description="Backends by name."
     )
     databases: Annotated[dict[Name, DatabaseSettings], BeforeValidator(_without_free_keys)] = Field(

@@ -153,6 +153,13 @@ class ErrorKind(Enum):
         Retry.NEVER,
         "The service cannot be reached for lack of resources.",
     )
+    REPLICA_LAG = (
+        "replica_lag",
+        Side.UPSTREAM,
+        503,
+        Retry.NEVER,
+        "The service cannot show the latest data now.",
+    )
     CONNECT_REFUSED = ("connect_refused", Side.UPSTREAM, 502, Retry.ALWAYS, "The service refused the connection.")
     CONNECT_TIMEOUT = ("connect_timeout", Side.UPSTREAM, 504, Retry.ALWAYS, "The service could not be reached in time.")
     TLS_FAILED = (

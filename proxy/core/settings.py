@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic.json_schema import WithJsonSchema
 
+from proxy.core.dsn import check_dsn
 from proxy.core.units import (
     DURATION_PATTERN,
     PERCENT_PATTERN,
@@ -38,7 +39,7 @@ from proxy.core.units import (
     parse_size,
 )
 
-__all__ = ["Duration", "FileName", "FromText", "Model", "Percent", "RateText", "Size"]
+__all__ = ["Dsn", "Duration", "FileName", "FromText", "Model", "Percent", "RateText", "Size"]
 
 T = TypeVar("T")
 
@@ -131,6 +132,20 @@ Percent = Annotated[
     _text_schema("A percentage.", PERCENT_PATTERN, "1%", "0.5%"),
 ]
 """A fraction from 0.0 to 1.0, from `1%` or `0.5%`."""
+
+Dsn = Annotated[
+    str,
+    AfterValidator(check_dsn),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^postgres(ql)?://",
+            "description": "One Postgres server, asked directly: never through a pooler.",
+            "examples": ["postgresql://weir:${PASSWORD}@db1:5432/shop"],
+        }
+    ),
+]
+"""A `postgresql://` URL of one server. It may hold a password."""
 
 FileName = Annotated[str, AfterValidator(_in_folder)]
 """A path. In a file, a relative one starts at the folder of that file. Whether it exists is not looked at here."""

@@ -26,13 +26,14 @@ from proxy.observe.views import (
     ConnectionsView,
     ControlsView,
     DatabasePoolView,
-    DatabaseView,
     EndpointView,
     GateView,
     LimitStoreView,
     LimitView,
+    PoolerView,
     PrecomputeView,
     PurgesView,
+    ReplicasView,
     RouteCacheView,
     SharedCacheView,
     UpstreamView,
@@ -71,7 +72,8 @@ class Sources:
     upstreams: Callable[[], Iterable[UpstreamView]] = field(default=_no_upstreams)
     connections: ConnectionsView | None = None
     controls: ControlsView | None = None
-    database: DatabaseView | None = None
+    database: PoolerView | None = None
+    replicas: ReplicasView | None = None
     precompute: PrecomputeView | None = None
     purges: PurgesView | None = None
 
@@ -108,6 +110,8 @@ class Collector:
         yield from queues(sources.gates(), monotonic())
         if sources.database is not None and sources.database.is_on:
             yield from _database(sources.database)
+        if sources.replicas is not None:
+            yield from _replicas(sources.replicas)
         yield from _weir(observe, snapshot)
         yield from _process(self._process)
 
@@ -298,13 +302,30 @@ _OF_A_DATABASE_POOL: Final[tuple[tuple[d.Definition, Callable[[DatabasePoolView]
 )
 
 
-def _database(database: DatabaseView) -> Iterator[Family]:
+def _database(database: PoolerView) -> Iterator[Family]:
     yield _one(d.DB_UP, database.error is None)
     yield _one(d.DB_ERRORS, database.failures)
     pools = list(database.pools.items())
     for definition, read in _OF_A_DATABASE_POOL:
         yield numbers(definition, [((name,), read(pool)) for name, pool in pools])
     yield numbers(d.DB_SHARE, [((name,), share) for name, share in database.pressure.items()])
+
+
+def _replicas(replicas: ReplicasView) -> Iterator[Family]:
+    databases = replicas.databases()
+    yield numbers(d.DATABASE_KNOWN, [((view.label,), view.is_known) for view in databases])
+    yield numbers(d.DATABASE_QUESTIONS, [((view.label,), view.asked) for view in databases])
+    servers = [((view.label, server.label), server) for view in databases for server in view.replicas]
+    yield numbers(d.REPLICA_IN_ROTATION, [(labels, server.is_in_rotation) for labels, server in servers])
+    known = [(labels, server.lag_s) for labels, server in servers if server.lag_s is not None]
+    yield numbers(d.REPLICA_LAG, known)
+    counts = list(replicas.counts.items())
+    results = [((name, word), n) for name, each in counts for word, n in each.reads.items()]
+    yield numbers(d.CONSISTENT_READS, results)
+    yield numbers(d.CONSISTENT_WRITES, [((name,), each.writes) for name, each in counts])
+    positions = [((name, word), n) for name, each in counts for word, n in each.positions().items()]
+    yield numbers(d.WRITE_POSITIONS, positions)
+    yield _one(d.PINNED_ROUTES, replicas.pinned_routes())
 
 
 def _weir(observe: Observe, snapshot: Snapshot | None) -> Iterator[Family]:

@@ -24,6 +24,7 @@ class Definition:
 
 _ROUTE: Final = ("route",)
 _ENDPOINT: Final = ("upstream", "endpoint")
+_REPLICA: Final = ("database", "replica")
 _UPSTREAM: Final = ("upstream",)
 _CLASS: Final = ("upstream", "class")
 
@@ -427,6 +428,48 @@ DB_SHARE: Final = Definition(
     ("database",),
     "How much of their `max_in_flight` the upstreams of a server may use: below 1 while its pools are slow to answer.",
 )
+DATABASE_KNOWN: Final = Definition(
+    "weir_database_known",
+    "gauge",
+    ("database",),
+    "1 while the primary database tells where its log stands; while it does not, reads go to the primary.",
+)
+DATABASE_QUESTIONS: Final = Definition(
+    "weir_database_questions_total", "counter", ("database",), "Answers of its servers about where they stand."
+)
+REPLICA_IN_ROTATION: Final = Definition(
+    "weir_replica_in_rotation", "gauge", _REPLICA, "1 while the replica may answer reads, else 0."
+)
+REPLICA_LAG: Final = Definition(
+    "weir_replica_lag_seconds",
+    "gauge",
+    _REPLICA,
+    "How old the replica is at most: how long ago the primary was where it is now. No sample while nobody knows.",
+)
+CONSISTENT_READS: Final = Definition(
+    "weir_consistent_reads_total",
+    "counter",
+    ("upstream", "result"),
+    "Reads of upstreams with replicas. `replica`, at once or after a wait (`waited`); the others went to the primary: "
+    "`behind` (no replica has what the client must see), `lagging` (none is in rotation), `unknown` (a database does "
+    "not tell where it stands), `history` or `ahead` (the client's position is of another history, or beyond "
+    "belief), `pinned` (for a time after a write), `route` (its reads fail on replicas), `store` (the shared store is "
+    "away, or a write of the client is under way). Beside that, `replayed` counts those that failed on a replica and "
+    "were sent again, `refused` those that `primary_share` had no place for, and `last_resort` those that a replica "
+    "answered because the primary did not.",
+)
+CONSISTENT_WRITES: Final = Definition(
+    "weir_consistent_writes_total", "counter", ("upstream",), "Requests after which their client must see a change."
+)
+WRITE_POSITIONS: Final = Definition(
+    "weir_write_positions_total",
+    "counter",
+    ("upstream", "result"),
+    "Responses to writes that waited for the position of the log: `known`, or `unknown` because it did not come.",
+)
+PINNED_ROUTES: Final = Definition(
+    "weir_pinned_routes", "gauge", (), "Routes whose reads go to the primary because they fail on replicas."
+)
 
 LOOP_LAG: Final = Definition(
     "weir_loop_lag_seconds", "histogram", (), "How late the event loop is, measured twice a second."
@@ -485,6 +528,10 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
     "Database": (
         *(DB_UP, DB_ERRORS, DB_CLIENT_ACTIVE, DB_CLIENT_WAITING, DB_SERVER_ACTIVE, DB_SERVER_IDLE),
         *(DB_MAX_WAIT, DB_QUERIES, DB_WAIT, DB_SHARE),
+    ),
+    "Replicas": (
+        *(DATABASE_KNOWN, DATABASE_QUESTIONS, REPLICA_IN_ROTATION, REPLICA_LAG),
+        *(CONSISTENT_READS, CONSISTENT_WRITES, WRITE_POSITIONS, PINNED_ROUTES),
     ),
     "Weir itself": (LOOP_LAG, ACCESS_LOG, EVENTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_RELOADS, BUILD_INFO),
 }

@@ -33,6 +33,11 @@ class Event(Enum):
     RELOAD_REFUSED = ("reload_refused", logging.ERROR)
     STORE_LOST = ("store_lost", logging.WARNING)
     STORE_BACK = ("store_back", logging.INFO)
+    DATABASE_LOST = ("database_lost", logging.WARNING)  # the primary does not say where it stands: no replica reads
+    DATABASE_BACK = ("database_back", logging.INFO)
+    REPLICA_OUT = ("replica_out", logging.WARNING)
+    REPLICA_BACK = ("replica_back", logging.INFO)
+    ROUTE_PINNED = ("route_pinned", logging.WARNING)  # its reads fail on replicas: they go to the primary
     PRECOMPUTE_FAILED = ("precompute_failed", logging.WARNING)  # the first failure after a success
     PRECOMPUTE_BACK = ("precompute_back", logging.INFO)
     CACHE_DISK_LOST = ("cache_disk_lost", logging.WARNING)

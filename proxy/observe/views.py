@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -25,6 +25,43 @@ class LimitView(Protocol):
     def name(self) -> str: ...
     @property
     def stats(self) -> LimitStatsView: ...
+
+
+class ReplicaView(Protocol):
+    @property
+    def label(self) -> str: ...
+    @property
+    def is_in_rotation(self) -> bool: ...
+    @property
+    def lag_s(self) -> float | None:
+        """None: nobody knows."""
+
+
+class DatabaseView(Protocol):
+    @property
+    def label(self) -> str: ...
+    @property
+    def is_known(self) -> bool: ...
+    @property
+    def asked(self) -> int: ...
+    @property
+    def replicas(self) -> Sequence[ReplicaView]: ...
+
+
+class ReadCountsView(Protocol):
+    """Counters of an upstream with replicas."""
+
+    reads: dict[str, int]
+    writes: int
+
+    def positions(self) -> dict[str, int]: ...
+
+
+class ReplicasView(Protocol):
+    @property
+    def counts(self) -> Mapping[str, ReadCountsView]: ...
+    def databases(self) -> Sequence[DatabaseView]: ...
+    def pinned_routes(self) -> int: ...
 
 
 class ControlsView(Protocol):
@@ -111,7 +148,7 @@ class DatabasePoolView(Protocol):
     def wait_s(self) -> float: ...
 
 
-class DatabaseView(Protocol):
+class PoolerView(Protocol):
     """Who asks PgBouncer. `pools` is empty while its console is away."""
 
     failures: int

@@ -46,6 +46,7 @@ class Route:
     cost_fields: tuple[bytes, ...] = ()  # lower-case names: what a request cost, by the backend; kept from clients
     cache: Any = None  # cache.policy.CachePolicy or None
     read_primary: bool = False  # send safe methods to the primary too
+    consistency: Any = None  # replicas.consistency.Consistency of the upstream, or None
     requires_user: bool = False
     priority: int = 1  # while requests wait for an upstream: 0 critical, 1 normal, 2 background
     timeout_s: float = 60.0  # until the response head, retries included

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any, Final, Generic
 
 from proxy.core.errors import ProxyError
+from proxy.upstreams.address import Address
 from proxy.upstreams.lease import ConnectionT, Lease
 from proxy.upstreams.queue import NORMAL
 
@@ -25,7 +26,7 @@ class Reach:
 class Bid:
     """What counts when there are more requests than slots. Made when there is no connection at hand."""
 
-    __slots__ = ("cost", "rank", "reach", "share", "size_bytes")
+    __slots__ = ("among", "cost", "rank", "reach", "share", "size_bytes")
 
     def __init__(
         self,
@@ -34,12 +35,14 @@ class Bid:
         share: Hashable = None,
         size_bytes: int = 0,
         cost: int = 1,
+        among: frozenset[Address] | None = None,
     ) -> None:
         self.reach = reach
         self.rank = rank  # of its class, 0 first
         self.share = share  # whose it is: tenants take turns
         self.size_bytes = size_bytes  # of content that is in memory while it waits
         self.cost = cost  # turns that it takes
+        self.among = among  # of the replicas in reach, those that have what the client must see; None: any
 
 
 ANYBODY: Final = Bid()

@@ -1,8 +1,9 @@
 """The gate before an upstream: how many exchanges it has at once, and the lines of those who wait.
 
 A request waits for whichever endpoint is free first, not for one that was chosen while it was busy. There is a line for
-each set of endpoints that will do: the primaries, the replicas, the replicas alone, and one endpoint alone (checks, and
-second attempts that keep clear of where the first one failed). Who is next in a line, and who may not wait at all, is
+each set of endpoints that will do: the primaries, the replicas, the replicas alone, those replicas that have what a
+client must see (one line for each set of them, while somebody waits there), and one endpoint alone (checks, and second
+attempts that keep clear of where the first one failed). Who is next in a line, and who may not wait at all, is
 decided in `queue.py`.
 
 Nobody waits beside a free slot: whatever frees one calls `serve`, or serves nobody because `is_empty`.
@@ -14,9 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic
 
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.upstreams.address import Address
 from proxy.upstreams.claims import Bid, Claim, Reach
 from proxy.upstreams.lease import ConnectionT
-from proxy.upstreams.line import Line
+from proxy.upstreams.line import Line, freest
 from proxy.upstreams.queue import PRIORITIES, Refusal
 from proxy.upstreams.queue_flow import retry_after_s
 from proxy.upstreams.queue_stats import QueueStats
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "private_gate"]
 
+_Some = tuple[int, frozenset[Address]]
 _KINDS: Final = {
     Refusal.FULL: ErrorKind.QUEUE_FULL,
     Refusal.TIMEOUT: ErrorKind.QUEUE_TIMEOUT,
@@ -37,7 +40,7 @@ _KINDS: Final = {
 class Gate(Generic[ConnectionT]):
     """Of one upstream. Kept over a reload, with those who wait and with its counters."""
 
-    __slots__ = ("_clock", "_lines", "_ones", "_ticked_at", "cap", "is_empty", "numbers", "pools", "stats")
+    __slots__ = ("_clock", "_lines", "_ones", "_some", "_ticked_at", "cap", "is_empty", "numbers", "pools", "stats")
 
     def __init__(self, numbers: PoolNumbers, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -48,6 +51,7 @@ class Gate(Generic[ConnectionT]):
         self.stats = QueueStats()
         self._lines = tuple(Line[ConnectionT]((), numbers) for _ in (Reach.PRIMARY, Reach.REPLICA, Reach.REPLICA_ONLY))
         self._ones: dict[EndpointPool[ConnectionT], Line[ConnectionT]] = {}  # by pool, while somebody waits
+        self._some: dict[_Some, Line[ConnectionT]] = {}  # by reach and replicas, while somebody waits
         self._ticked_at = float("-inf")
 
     # -- for the pools --
@@ -67,7 +71,7 @@ class Gate(Generic[ConnectionT]):
             return pool
         if bid.reach == Reach.ONE:
             return None
-        found = self._lines[bid.reach].free(self.numbers.max_in_flight)
+        found = freest(self._in_reach(pool, bid.reach, bid.among), self.numbers.max_in_flight)
         return found if found is not None and found.has_room else None
 
     def enqueue(
@@ -87,7 +91,10 @@ class Gate(Generic[ConnectionT]):
         claim.line = line
         displaced = line.queue.push(claim, now)
         if line not in self._lines:
-            self._ones[pool] = line
+            if bid.among is not None and bid.reach != Reach.ONE:
+                self._some[bid.reach, bid.among] = line
+            else:
+                self._ones[pool] = line
         self.is_empty = False
         for other in displaced:
             self.stats.classes[other.rank].displaced += 1
@@ -133,7 +140,7 @@ class Gate(Generic[ConnectionT]):
         if now == self._ticked_at:
             return
         self._ticked_at = now
-        for line in (*self._lines, *self._ones.values()):
+        for line in self._all_lines():
             self._expire(line, now)
             line.queue.observe(now)
         self._count()
@@ -148,7 +155,7 @@ class Gate(Generic[ConnectionT]):
             return
         self.numbers = numbers
         self.cap = numbers.max_in_flight_total
-        for line in (*self._lines, *self._ones.values()):
+        for line in self._all_lines():
             line.queue.max_waiting, line.queue.max_bytes = numbers.queue, numbers.queue_bytes
         for pool in self.pools:
             pool.use_cap(self.cap is not None)
@@ -158,11 +165,13 @@ class Gate(Generic[ConnectionT]):
         """Which pools will do now, for each of Reach but ONE: the health of an endpoint has changed."""
         for line, pools in zip(self._lines, by_reach, strict=True):
             line.pools = tuple(pools)
+        for (reach, among), line in self._some.items():
+            line.pools = self._in_reach(line.pools[0], reach, among)
         self.serve()
 
     def close(self) -> None:
         """Send everybody away."""
-        for line in (*self._lines, *self._ones.values()):
+        for line in self._all_lines():
             for claim in line.queue.clear():
                 claim.line = None
                 claim.fail(ProxyError(ErrorKind.DRAINING, "shutting down"))
@@ -228,14 +237,32 @@ class Gate(Generic[ConnectionT]):
     # -- lines --
 
     def _line(self, pool: EndpointPool[ConnectionT], bid: Bid) -> Line[ConnectionT]:
+        if bid.among is not None and bid.reach != Reach.ONE:
+            known = self._some.get((bid.reach, bid.among))
+            return known or Line(self._in_reach(pool, bid.reach, bid.among), self.numbers)
         if bid.reach != Reach.ONE:
             line = self._lines[bid.reach]
             if line.pools:
                 return line
         return self._ones.get(pool) or Line((pool,), self.numbers)
 
+    def _in_reach(
+        self, pool: EndpointPool[ConnectionT], reach: int, among: frozenset[Address] | None
+    ) -> tuple[EndpointPool[ConnectionT], ...]:
+        """The pools of a line. Of replicas only those of `among`: another one may lack what the client must see. While
+        none of these is up, the primary, which has everything; `pool`, which was chosen, for who may not go there."""
+        pools = self._lines[reach].pools
+        if among is not None:
+            pools = tuple([each for each in pools if each.address in among])
+            if not pools and reach == Reach.REPLICA:
+                pools = self._lines[Reach.PRIMARY].pools
+        return pools or (pool,)
+
+    def _all_lines(self) -> tuple[Line[ConnectionT], ...]:
+        return (*self._lines, *self._ones.values(), *self._some.values())
+
     def _waiting_lines(self) -> list[Line[ConnectionT]]:
-        return [line for line in (*self._lines, *self._ones.values()) if line.queue.count]
+        return [line for line in self._all_lines() if line.queue.count]
 
     def _has_slots(self) -> bool:
         return self.cap is None or self.in_use < self.cap
@@ -243,7 +270,9 @@ class Gate(Generic[ConnectionT]):
     def _count(self) -> None:
         for pool in [pool for pool, line in self._ones.items() if not line.queue.count]:
             del self._ones[pool]
-        self.is_empty = not self._ones and not any(line.queue.count for line in self._lines)
+        for some in [some for some, line in self._some.items() if not line.queue.count]:
+            del self._some[some]
+        self.is_empty = not self._ones and not self._some and not any(line.queue.count for line in self._lines)
 
     def _expire(self, line: Line[ConnectionT], now: float) -> None:
         late = line.queue.expired(now)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic
 
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.upstreams.address import Address
 from proxy.upstreams.ejection import State
 from proxy.upstreams.endpoint import Endpoint
 from proxy.upstreams.gate import Gate
@@ -123,9 +124,13 @@ class Group(Generic[ConnectionT]):
             return self._select_otherwise(role, use_replicas, exclude, is_safe)
         return available[0] if len(available) == 1 else self._pick(available, role)
 
-    def select_replica(self, exclude: Endpoint[ConnectionT] | None) -> Endpoint[ConnectionT] | None:
+    def select_replica(
+        self, exclude: Endpoint[ConnectionT] | None, readers: frozenset[Address] | None = None
+    ) -> Endpoint[ConnectionT] | None:
         """See Registry.select_replica."""
         available = tuple(endpoint for endpoint in self.replicas.available if endpoint is not exclude)
+        if readers is not None:
+            available = tuple(endpoint for endpoint in available if endpoint.address in readers)
         return self._pick(available, self.replicas) if available else None
 
     def has_other(self, use_replicas: bool, endpoint: Endpoint[ConnectionT]) -> bool:

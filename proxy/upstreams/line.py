@@ -13,7 +13,7 @@ from proxy.upstreams.upstream import PoolNumbers
 if TYPE_CHECKING:
     from proxy.upstreams.pool import EndpointPool
 
-__all__ = ["Line"]
+__all__ = ["Line", "freest"]
 
 _LEAST_S = 1e-6  # that a lease can last, so that nothing is divided by zero
 
@@ -32,12 +32,7 @@ class Line(Generic[ConnectionT]):
 
         `slots` are those of the configuration in force: a reload tells one pool after the other.
         """
-        most, found = 0, None
-        for pool in self.pools:
-            spare = min(slots, pool.numbers.max_in_flight) - pool.in_use
-            if spare > most:
-                most, found = spare, pool
-        return found
+        return freest(self.pools, slots)
 
     def drain_per_s(self, cap: int | None, now: float) -> float | None:
         """How many of the line are served in a second when all its slots are busy, from what its pools show; None
@@ -55,3 +50,13 @@ class Line(Generic[ConnectionT]):
             return None
         rate = known * slots / known_slots  # those that showed nothing count like the others
         return rate if cap is None else rate * min(1.0, cap / slots)
+
+
+def freest(pools: Sequence[EndpointPool[ConnectionT]], slots: int) -> EndpointPool[ConnectionT] | None:
+    """See Line.free."""
+    most, found = 0, None
+    for pool in pools:
+        spare = min(slots, pool.numbers.max_in_flight) - pool.in_use
+        if spare > most:
+            most, found = spare, pool
+    return found

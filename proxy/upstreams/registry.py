@@ -94,12 +94,24 @@ class Registry(Generic[ConnectionT]):
             raise ProxyError(ErrorKind.NO_ENDPOINT, f"there is no upstream {upstream.name}", retry_after_s=1.0)
         return group.select(use_replicas, exclude, is_safe)
 
-    def select_replica(
-        self, upstream: Upstream, exclude: Endpoint[ConnectionT] | None = None
-    ) -> Endpoint[ConnectionT] | None:
-        """A healthy replica, another one than `exclude`; None when there is none. Never the primary."""
+    def select_among(
+        self, upstream: Upstream, readers: frozenset[Address], exclude: Endpoint[ConnectionT] | None = None
+    ) -> Endpoint[ConnectionT]:
+        """As `select`, with only these of the replicas: the primary when none of them is healthy."""
         group = self._groups.get(upstream.name)
-        return None if group is None else group.select_replica(exclude)
+        endpoint = group.select_replica(exclude, readers) if group is not None and readers else None
+        return self.select(upstream, False, exclude) if endpoint is None else endpoint
+
+    def select_replica(
+        self,
+        upstream: Upstream,
+        exclude: Endpoint[ConnectionT] | None = None,
+        readers: frozenset[Address] | None = None,
+    ) -> Endpoint[ConnectionT] | None:
+        """A healthy replica, another one than `exclude` and one of `readers`; None when there is none. Never the
+        primary."""
+        group = self._groups.get(upstream.name)
+        return None if group is None else group.select_replica(exclude, readers)
 
     def spend_retry(self, upstream: Upstream, now: float) -> bool:
         """Take a retry from the upstream's budget (W19). False: let the error stand."""

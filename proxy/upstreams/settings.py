@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.json_schema import WithJsonSchema
 
-from proxy.core.settings import Duration, FileName, Model, Percent, RateText, Size
+from proxy.core.settings import Dsn, Duration, FileName, Model, Percent, RateText, Size
 from proxy.core.units import Rate
 from proxy.upstreams.address import is_name, parse_address
 
@@ -17,6 +17,7 @@ __all__ = [
     "HealthSettings",
     "HedgeSettings",
     "PoolSettings",
+    "ReplicaSettings",
     "RetrySettings",
     "UpstreamSettings",
     "UpstreamTlsSettings",
@@ -29,7 +30,7 @@ def _check_url(text: str) -> str:
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str | dict) else value
 
 
 def _check_path(path: str) -> str:
@@ -53,6 +54,20 @@ Urls = Annotated[
 
 
 Status = Annotated[int, Field(ge=500, le=599)]
+
+
+class ReplicaSettings(Model):
+    """An endpoint that reads from a replica of the database."""
+
+    url: Url = Field(description="Its address.")
+    database: Dsn | None = Field(
+        default=None,
+        description="The database server that it reads from, as `postgresql://user@host:5432/name`: asked directly, so "
+        "that a read is never sent where its client's own write has not arrived.",
+    )
+
+
+Replicas = Annotated[tuple[Url | ReplicaSettings, ...], BeforeValidator(_as_list)]
 
 
 class PoolSettings(Model):
@@ -226,7 +241,7 @@ class UpstreamSettings(Model):
     """A named group of endpoints that give the same answers."""
 
     primary: Urls = Field(description="Endpoints that take every request.")
-    replicas: Urls = Field(
+    replicas: Replicas = Field(
         default=(), description="Endpoints that take GET and HEAD, unless the route says `read: primary`."
     )
     select: Literal["round_robin", "least_requests"] = Field(
@@ -267,11 +282,15 @@ class UpstreamSettings(Model):
         default="pass", description="Host that the backend sees: the client's, or the one of the endpoint's address."
     )
 
+    @property
+    def replica_urls(self) -> tuple[str, ...]:
+        return tuple([replica if isinstance(replica, str) else replica.url for replica in self.replicas])
+
     @model_validator(mode="after")
     def _check(self) -> UpstreamSettings:
         if not self.primary:
             raise ValueError("primary lists no address")
-        for role, urls in (("primary", self.primary), ("replicas", self.replicas)):
+        for role, urls in (("primary", self.primary), ("replicas", self.replica_urls)):
             seen: set[str] = set()
             for label in (parse_address(url).label for url in urls):
                 if label in seen:
@@ -280,10 +299,12 @@ class UpstreamSettings(Model):
         if self.resolve != "off":
             if self.resolve < 1.0:
                 raise ValueError("resolve is shorter than 1s; names change more slowly than that")
-            if not any(is_name(parse_address(url)) for url in self.primary + self.replicas):
+            if not any(is_name(parse_address(url)) for url in self.primary + self.replica_urls):
                 raise ValueError("resolve is for names, and this upstream has none")
         if self.hold_on_refused == 0.0 and (idle := self.model_fields_set & {"hold_requests", "hold_bytes"}):
             raise ValueError(f"{min(idle)} has no effect with hold_on_refused: 0s")
-        if self.tls is not None and not any(url.lower().startswith("https:") for url in self.primary + self.replicas):
+        if self.tls is not None and not any(
+            url.lower().startswith("https:") for url in self.primary + self.replica_urls
+        ):
             raise ValueError("tls is for https:// endpoints, and this upstream has none")
         return self

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
     from proxy.http.message import Request
     from proxy.routing.route import Route
+    from proxy.upstreams.address import Address
     from proxy.upstreams.lease import Lease
     from proxy.upstreams.registry import Endpoint, Registry
     from proxy.upstreams.retry import RetryRules
@@ -60,6 +61,8 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
         if not body.is_complete:
             await body.prefill(HIGH_WATER_BYTES)
     use_replicas = not route.read_primary and request.method in _SAFE and not request.upgrade
+    if exchange.readers is not None and not exchange.readers:
+        use_replicas = False  # only the primary has what this client must see
     deadline_at = exchange.received_at + route.timeout_s
     failed: Endpoint[Any] | None = None
     fresh = False
@@ -68,7 +71,9 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
     has_waited = False
     while True:
         if exchange.replicas_only:
-            endpoint = _replica(registry, route, failed)
+            endpoint = _replica(registry, route, failed, exchange.readers)
+        elif exchange.readers is not None:
+            endpoint = registry.select_among(route.upstream, exchange.readers, failed)
         else:
             endpoint = registry.select(route.upstream, use_replicas, failed, request.method in READS)
         exchange.endpoint = endpoint
@@ -218,9 +223,12 @@ def has_replica(exchange: Exchange, registry: Registry[Any]) -> bool:
     return registry.select_replica(route.upstream) is not None
 
 
-def _replica(registry: Registry[Any], route: Route, failed: Endpoint[Any] | None) -> Endpoint[Any]:
-    """For a request that only a replica may answer. Raises ProxyError when the last one went out a moment ago."""
-    endpoint = registry.select_replica(route.upstream, failed)
+def _replica(
+    registry: Registry[Any], route: Route, failed: Endpoint[Any] | None, readers: frozenset[Address] | None
+) -> Endpoint[Any]:
+    """For a request that only a replica may answer. Raises ProxyError when the last one went out a moment ago, or none
+    has what the client must see."""
+    endpoint = registry.select_replica(route.upstream, failed, readers)
     if endpoint is None:
         raise ProxyError(ErrorKind.NO_ENDPOINT, f"no replica of {route.upstream.name} is up", retry_after_s=1.0)
     return endpoint
@@ -234,6 +242,7 @@ def _may_hedge(exchange: Exchange, route: Route) -> bool:
         and request.body is None
         and not request.upgrade
         and not exchange.replicas_only
+        and exchange.readers is None  # the second one would have to be one of them
     )
 
 

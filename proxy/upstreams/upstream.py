@@ -85,7 +85,7 @@ class Upstream:
 def compile_upstream(settings: UpstreamSettings, name: str) -> Upstream:
     """The upstream `name`. Reads the TLS files; raises ValueError when one is unusable."""
     primary = tuple(parse_address(url) for url in settings.primary)
-    replicas = tuple(parse_address(url) for url in settings.replicas)
+    replicas = tuple(parse_address(url) for url in settings.replica_urls)
     needs_tls = any(address.is_tls for address in primary + replicas)
     return Upstream(
         name=name,

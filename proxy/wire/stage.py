@@ -27,6 +27,7 @@ _PROXY_STATUS: dict[ErrorKind, bytes] = {
     ErrorKind.NO_CHANCE: b"connection_limit_reached",
     ErrorKind.NO_ENDPOINT: b"destination_unavailable",
     ErrorKind.OUT_OF_SOCKETS: b"proxy_internal_error",
+    ErrorKind.REPLICA_LAG: b"destination_unavailable",
     ErrorKind.CONNECT_REFUSED: b"connection_refused",
     ErrorKind.CONNECT_TIMEOUT: b"connection_timeout",
     ErrorKind.TLS_FAILED: b"tls_certificate_error",

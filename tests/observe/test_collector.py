@@ -158,6 +158,25 @@ def full_sources(observe: Observe) -> Sources:
         database=SimpleNamespace(
             is_on=True, error=None, failures=111, pools={"shop": pool_state}, pressure={"main": 0.625}
         ),
+        replicas=SimpleNamespace(
+            databases=lambda: [
+                SimpleNamespace(
+                    label="db/p",
+                    is_known=True,
+                    asked=91,
+                    replicas=[
+                        SimpleNamespace(label="db/r1", is_in_rotation=True, lag_s=0.25),
+                        SimpleNamespace(label="db/r2", is_in_rotation=False, lag_s=None),
+                    ],
+                )
+            ],
+            counts={
+                "app": SimpleNamespace(
+                    reads={"replica": 92, "behind": 93}, writes=94, positions=lambda: {"known": 95, "unknown": 96}
+                )
+            },
+            pinned_routes=lambda: 97,
+        ),
         precompute=SimpleNamespace(numbers=lambda: [("board", ahead, 94.0), ("new", {"failed": 95}, None)]),
         purges=SimpleNamespace(stats=purge_stats, pending=97, is_current=True),
     )
@@ -262,6 +281,17 @@ async def test_every_number_of_every_part_is_shown(observe: Observe) -> None:
         ("weir_cache_route_evicted_total", 84): {"route": "search"},
         ("weir_cache_route_entries", 85): {"route": "search"},
         ("weir_cache_route_bytes", 86): {"route": "search"},
+        ("weir_database_known", 1): {"database": "db/p"},
+        ("weir_database_questions_total", 91): {"database": "db/p"},
+        ("weir_replica_in_rotation", 1): {"database": "db/p", "replica": "db/r1"},
+        ("weir_replica_in_rotation", 0): {"database": "db/p", "replica": "db/r2"},
+        ("weir_replica_lag_seconds", 0.25): {"database": "db/p", "replica": "db/r1"},
+        ("weir_consistent_reads_total", 92): {"upstream": "app", "result": "replica"},
+        ("weir_consistent_reads_total", 93): {"upstream": "app", "result": "behind"},
+        ("weir_consistent_writes_total", 94): {"upstream": "app"},
+        ("weir_write_positions_total", 95): {"upstream": "app", "result": "known"},
+        ("weir_write_positions_total", 96): {"upstream": "app", "result": "unknown"},
+        ("weir_pinned_routes", 97): {},
         ("weir_precompute_runs_total", 91): {"route": "board", "result": "good"},
         ("weir_precompute_runs_total", 92): {"route": "board", "result": "failed"},
         ("weir_precompute_runs_total", 93): {"route": "board", "result": "skipped"},

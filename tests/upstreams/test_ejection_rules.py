@@ -273,7 +273,8 @@ def test_it_is_out_only_on_evidence_and_never_for_longer_than_its_bounds(
         elif step in ("fail", "status"):
             changed = subject.fails(now, is_broken=step == "fail")[0]
             if before is State.IN and changed:
-                assert not is_last or step == "fail"
+                # a breaker goes by those without an answer; a status may be the request that makes them enough to judge
+                assert not is_last or subject.broken > 0
                 assert subject.in_a_row >= 3 or subject.requests >= 5
         elif step == "try" and before is State.TRIAL:
             ejection.begin_trial(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -65,8 +65,10 @@ def ask(
     deadline_s: float = 60.0,
     size_bytes: int = 0,
     fresh: bool = False,
+    among: Sequence[EndpointPool[Any]] | None = None,
 ) -> asyncio.Task[Lease[Any]]:
-    bid = Bid(reach, rank, share, size_bytes)
+    readers = None if among is None else frozenset([each.address for each in among])
+    bid = Bid(reach, rank, share, size_bytes, among=readers)
     return asyncio.ensure_future(pool.lease(clock() + deadline_s, clock(), fresh=fresh, bid=bid))
 
 
@@ -166,6 +168,59 @@ async def test_reads_wait_for_replicas_and_writes_for_the_primary(make_house: An
     assert not read.done()
     leases[1].release(True)
     assert (await read).endpoint == "endpoint 1"
+
+
+@pytest.mark.parametrize("reach", [Reach.REPLICA, Reach.REPLICA_ONLY], ids=["replica", "replica only"])
+async def test_who_may_read_some_replicas_never_gets_another(make_house: Any, clock: Any, reach: int) -> None:
+    house = await make_house(1, 3, max_in_flight=1)
+    one, two, behind = house.replicas
+    first, second = await take(one, clock, reach=reach), await take(two, clock, reach=reach)
+    waiter = ask(one, clock, reach=reach, among=[one, two])  # beside a free slot that will not do
+    await in_line(house.gate, waiter)
+    last = await take(behind, clock, reach=reach)
+    last.release(True)
+    await asyncio.sleep(0)
+    assert not waiter.done()
+    second.release(True)
+    lease = await waiter
+    assert lease.endpoint == two.endpoint
+    assert house.gate.is_empty
+    lease.release(True)
+    assert (await take(one, clock, reach=reach, among=[one, two])).endpoint == two.endpoint
+    assert (await take(one, clock, reach=reach)).endpoint == behind.endpoint
+    first.release(True)
+
+
+async def test_who_may_read_any_replica_shares_the_slots_with_who_may_read_some(make_house: Any, clock: Any) -> None:
+    house = await make_house(1, 2, max_in_flight=1)
+    one, two = house.replicas
+    leases = [await take(pool, clock, reach=Reach.REPLICA) for pool in (one, two)]
+    some = ask(two, clock, reach=Reach.REPLICA, among=[two])
+    await in_line(house.gate, some)
+    clock.now += 0.1
+    anyone = ask(one, clock, reach=Reach.REPLICA)
+    await in_line(house.gate, some, anyone)
+    leases[0].release(True)
+    assert (await anyone).endpoint == one.endpoint
+    assert not some.done()
+    leases[1].release(True)
+    assert (await some).endpoint == two.endpoint
+
+
+async def test_when_the_replicas_that_will_do_go_out_who_waits_goes_to_the_primary(make_house: Any, clock: Any) -> None:
+    house = await make_house(1, 2, max_in_flight=1)
+    one, behind = house.replicas
+    lease = await take(one, clock, reach=Reach.REPLICA)
+    may_turn = ask(one, clock, reach=Reach.REPLICA, among=[one])
+    may_not = ask(one, clock, reach=Reach.REPLICA_ONLY, among=[one])
+    await in_line(house.gate, may_turn, may_not)
+    house.lead(house.pools, [behind])
+    assert (await may_turn).endpoint == house.pools[0].endpoint
+    await asyncio.sleep(0)
+    assert not may_not.done()
+    house.lead(house.pools, [one, behind])
+    lease.release(True)
+    assert (await may_not).endpoint == one.endpoint
 
 
 async def test_an_endpoint_that_is_back_serves_those_who_wait(make_house: Any, clock: Any) -> None:

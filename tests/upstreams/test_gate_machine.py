@@ -39,6 +39,8 @@ class GateMachine(RuleBasedStateMachine):
         self.dials: list[asyncio.Future[None]] = []
         self.askers: list[Asker] = []
         self.leases: list[Lease[Scripted]] = []
+        self.may_have: dict[Asker, set[Any]] = {}  # of those who may not have every replica
+        self.may_turn: list[Asker] = []  # of these, those who may go to a primary, as long as they wait
         self.seen: dict[int, int] = {}  # in use when it was last looked at; of all: -1
 
     @initialize(
@@ -58,6 +60,7 @@ class GateMachine(RuleBasedStateMachine):
         for number in range(pools):
             address = parse_address(f"http://127.0.0.1:{number + 1}")
             pool = EndpointPool(address, self.numbers, self.connect, clock=lambda: self.now, rng=lambda: 0.5)
+            pool.endpoint = number
             self.gate.attach(pool)
             self.pools.append(pool)
         self.up = list(self.pools)
@@ -66,6 +69,8 @@ class GateMachine(RuleBasedStateMachine):
     def lead(self) -> None:
         primaries, replicas = self.up[:1] or self.pools[:1], self.up[1:]
         self.by_reach = [primaries, replicas or primaries, replicas or self.pools[1:]]
+        for asker in self.may_turn:
+            self.may_have[asker] |= {pool.endpoint for pool in primaries}
         self.gate.lead_to(self.by_reach)
 
     async def connect(self) -> Scripted:
@@ -88,6 +93,8 @@ class GateMachine(RuleBasedStateMachine):
             if asker.lease is not None:
                 assert asker.lease.connection.times_closed == 0
                 self.leases.append(asker.lease)
+                among = self.may_have.get(asker)
+                assert among is None or asker.lease.endpoint in among
             elif asker.error is not None:
                 assert asker.error.kind in EXPECTED
                 if asker.error.kind.status == 503 and asker.error.kind is not ErrorKind.DRAINING:
@@ -113,17 +120,38 @@ class GateMachine(RuleBasedStateMachine):
         fresh=st.booleans(),
         patience_s=st.sampled_from([0.4, 60.0]),
         as_task=st.booleans(),
+        only=st.sampled_from([None, None, {1}, {2}, {1, 2}]),
     )
     def somebody_asks(
-        self, place: int, reach: int, rank: int, share: str, fresh: bool, patience_s: float, as_task: bool
+        self,
+        place: int,
+        reach: int,
+        rank: int,
+        share: str,
+        fresh: bool,
+        patience_s: float,
+        as_task: bool,
+        only: set[int] | None,
     ) -> None:
         would_do = self.pools if reach == Reach.ONE else self.by_reach[reach]
+        among = None
+        if only is not None and reach in (Reach.REPLICA, Reach.REPLICA_ONLY):
+            some = [pool for number, pool in enumerate(self.pools) if number in only]
+            among = frozenset([pool.address for pool in some])
+            would_do = [pool for pool in would_do if pool in some]
+            if reach == Reach.REPLICA:
+                would_do = would_do or self.by_reach[Reach.PRIMARY]
         if not would_do:
             return
         pool = would_do[place % len(would_do)]
-        bid = Bid(reach, rank, share)
+        bid = Bid(reach, rank, share, among=among)
         asker = Asker(partial(pool.lease, self.now + patience_s, self.now, fresh=fresh, bid=bid))
         self.askers.append(asker)
+        if among is not None:  # whoever may go there: the primary has everything
+            self.may_have[asker] = {each.endpoint for each in self.pools if each.address in among}
+            if reach == Reach.REPLICA:
+                self.may_turn.append(asker)
+                self.may_have[asker] |= {each.endpoint for each in self.by_reach[Reach.PRIMARY]}
         if as_task:
             asker.carrier = self.loop.create_task(asker.ask())
         else:
@@ -224,6 +252,8 @@ class GateMachine(RuleBasedStateMachine):
         for line, pools in zip(self.gate._lines, self.by_reach, strict=True):
             if len(line.queue):
                 assert all(pool.in_use >= self.numbers.max_in_flight for pool in pools)
+        for line in self.gate._some.values():
+            assert all(pool.in_use >= self.numbers.max_in_flight for pool in line.pools)
         for pool in self.pools:
             if pool.waiting:
                 assert pool.in_use >= self.numbers.max_in_flight

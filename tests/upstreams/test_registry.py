@@ -53,6 +53,27 @@ def test_reads_go_to_the_replicas_and_the_rest_to_the_primary(registry: Registry
     assert picks(registry, app, True) == {B: 6, C: 6}
 
 
+def test_among_chosen_replicas_the_healthy_ones_answer_and_else_the_primary(
+    registry: Registry[Any], clock: Any
+) -> None:
+    app = apply(registry, upstream(A, replicas=(B, C, D)))
+
+    def answering(*readers: Address) -> set[Address]:
+        return {registry.select_among(app, frozenset(readers)).address for _ in range(9)}
+
+    assert answering(B, C) == {B, C}
+    assert answering() == {A}
+    next(endpoint for endpoint in registry.endpoints if endpoint.address == B).failed(
+        ErrorKind.CONNECT_REFUSED, clock()
+    )
+    assert answering(B, C) == {C}
+    assert answering(B) == {A}
+    assert registry.select_replica(app, None, frozenset((B,))) is None
+    one = registry.select_replica(app, None, frozenset((C, D)))
+    assert one is not None
+    assert registry.select_among(app, frozenset((C, D)), one).address in {C, D} - {one.address}
+
+
 def test_without_replicas_reads_go_to_the_primary(registry: Registry[Any]) -> None:
     app = apply(registry, upstream(A))
     assert picks(registry, app, True) == {A: 12}

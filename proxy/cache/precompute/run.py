@@ -103,6 +103,7 @@ class PrecomputeRun:
             errand.forwarded = URI_MISS
         exchange.conditions = () if entry is None else conditions_for(entry)
         exchange.has_stand_in = entry is not None  # no use in waiting for a backend that is away
+        exchange.as_of = None if entry is None else entry.as_of  # what replaces it must not be older
         names = cache.flights.guess(errand.policy) if entry is None else entry.vary
         errand.flight = cache.flights.start(errand.key, names, index)
         errand.began = cache.invalidations.now
