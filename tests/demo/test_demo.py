@@ -83,6 +83,7 @@ def test_the_demo_shows_what_it_promises_and_leaves_nothing_behind(folder: Path)
     assert not [port for port in (weir, admin, *ports_shown(shown)) if accepts(port)]
 
 
+@pytest.mark.long
 def test_on_a_file_the_demo_shows_all_the_rest(tmp_path: Path) -> None:
     weir, admin = free_ports(2)
     result = run_demo("--once", "--no-postgres", f"--port={weir}", f"--admin-port={admin}", folder=tmp_path)
@@ -101,6 +102,7 @@ def test_without_the_wheel_the_demo_says_so_and_takes_a_file(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_demo_that_is_killed_leaves_no_server_and_no_folder(folder: Path) -> None:
     weir, admin = free_ports(2)
     command = [sys.executable, "-m", "proxy", "demo", f"--port={weir}", f"--admin-port={admin}"]
@@ -124,6 +126,7 @@ def test_busy_ports_are_named_and_others_taken(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.long
 def test_the_demo_stays_up_until_it_is_interrupted(folder: Path) -> None:
     weir, admin = free_ports(2)
     command = [sys.executable, "-m", "proxy", "demo", f"--port={weir}", f"--admin-port={admin}", "--keep-data"]

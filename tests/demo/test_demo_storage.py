@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(find_pgbouncer() is None, reason="PgBouncer is not installed")
+@pytest.mark.long
 def test_the_poolers_file_is_what_the_configuration_renders() -> None:
     folder = Path(tempfile.mkdtemp(prefix="weir-test-"))
     with Children(ROOT, folder, remove=folder) as children:

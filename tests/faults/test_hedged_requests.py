@@ -129,6 +129,7 @@ async def test_a_hedged_request_may_be_left_at_any_of_its_waits(origins: list[Or
         await fetcher.settled()
 
 
+@pytest.mark.long
 async def test_hedging_halves_the_slowest_hundredth_for_two_percent_more_requests(origins: list[Origin]) -> None:
     draw = random.Random(7)
     origins[1].wait_s = lambda: 0.5 if draw.random() < 0.05 else 0.0

@@ -17,6 +17,8 @@ from tests.fleet.test_fleet_faults import ROUTES, events_after, instant, noise_o
 from tests.limits.sentinels import Group
 from tests.line.process import eventually
 
+pytestmark = pytest.mark.long  # processes that are started, killed and waited for
+
 SIZE = 4
 RATE, BURST, QUOTA = 200, 20, 500
 SECONDS = 8.0

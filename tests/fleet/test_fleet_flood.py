@@ -13,6 +13,8 @@ from tests.fleet.member import Member
 from tests.line.client import ask
 from tests.line.store import Store
 
+pytestmark = pytest.mark.long  # processes that are started, killed and waited for
+
 MILLION = 1_000_000
 MOST_BYTES = 64 * 1024 * 1024
 MOST_SERIES = 20

@@ -19,6 +19,8 @@ from tests.fleet.recorder import Recorder
 from tests.line.process import eventually
 from tests.line.store import Store
 
+pytestmark = pytest.mark.long  # processes that are started, killed and waited for
+
 PLACES = 40
 LEASE_S = 1.0
 ABORTS = 1000

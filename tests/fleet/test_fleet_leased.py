@@ -19,6 +19,8 @@ from tests.fleet.recorder import Recorder
 from tests.line.process import eventually
 from tests.line.store import Store
 
+pytestmark = pytest.mark.long  # processes that are started, killed and waited for
+
 SIZE = 4
 LIMIT = 600
 HELD = LIMIT // 4  # N * k: what the slices of all Weirs can hold together

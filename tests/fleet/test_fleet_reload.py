@@ -16,6 +16,8 @@ from tests.fleet.member import Member
 from tests.fleet.recorder import Recorder
 from tests.line.store import Store
 
+pytestmark = pytest.mark.long  # processes that are started, killed and waited for
+
 ROUTES = """
 limits:
   window: {{rate: {quota}/h, by: "header:X-Key", algorithm: fixed}}

@@ -16,6 +16,8 @@ from tests.line.backend import Backend, Call, Hub, Out
 from tests.line.process import eventually
 from tests.line.store import Store
 
+pytestmark = pytest.mark.long  # processes that are started, killed and waited for
+
 SETTINGS = """
 cache: {{shared: {{url: "{store}", timeout: {timeout}}}}}
 access_log: {{path: "off"}}

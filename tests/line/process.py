@@ -91,7 +91,7 @@ class Weir:
         self.write(config, policies)
         self.signal(signal.SIGHUP)
         said = [*self.events("reload_ok"), *self.events("reload_refused")]
-        eventually(lambda: len(self.events("reload_ok")) + len(self.events("reload_refused")) > before)
+        eventually(lambda: len(self.events("reload_ok")) + len(self.events("reload_refused")) > before, 20.0)
         said = [event["event"] for event in self.events() if event["event"] in ("reload_ok", "reload_refused")]
         return str(said[-1])
 
