@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from proxy.cli.tables import print_table
 from proxy.core.units import format_duration
 
-__all__ = ["print_cache", "print_entries", "print_precomputes", "print_table", "print_variants"]
+__all__ = ["print_cache", "print_entries", "print_precomputes", "print_variants"]
 
-_WIDE: Final = 240  # where no terminal says how wide it is: a program reads whole cells
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -103,19 +99,6 @@ def print_precomputes(precomputes: Sequence[Mapping[str, Any]]) -> None:
         return
     heads = ("route", "now", "renewed", "every", "took", "runs", "failed", "skipped", "size", "url", "last error")
     print_table(heads, rows, numbers=range(4, 9))
-
-
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int]) -> None:
-    right = set(numbers)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, head in enumerate(heads):
-        table.add_column(head, justify="right" if at in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: what looks like markup is a name
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
-    console.print(table)
 
 
 def _left(entry: Mapping[str, Any]) -> str:

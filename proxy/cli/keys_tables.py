@@ -6,15 +6,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from proxy.cli.tables import print_table
 from proxy.core.units import format_duration
 
 __all__ = ["print_audit", "print_change", "print_controls", "print_key", "print_limits", "print_offenders"]
 
-_WIDE: Final = 240  # where no terminal says how wide it is: a program reads whole cells
 _ANSWERS: Final = {
     "admit": "admitted",
     "deny": "denied: the quota is used up",
@@ -98,18 +94,10 @@ def print_change(document: Mapping[str, Any], done: str) -> None:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], empty: str, numbers: Sequence[int] = ()) -> None:
-    if not rows:
+    if rows:
+        print_table(heads, rows, numbers)
+    else:
         print(empty)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, head in enumerate(heads):
-        table.add_column(head, justify="right" if at in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: what looks like markup is a name
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)
-    console.print(table)
 
 
 def _mode(limit: Mapping[str, Any]) -> str:

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.cache_tables import print_table
 from proxy.cli.keys import Admin, AsJson, TokenFile
 from proxy.cli.operator_api import ApiError, find_api, path_of
 from proxy.cli.options import Config
 from proxy.cli.output import print_json
+from proxy.cli.tables import print_table
 
 __all__ = ["upstreams"]
 

@@ -62,7 +62,7 @@ class _Call:
 
 
 class ClusterLink:
-    """See redis_link_store.Link. `patience_s` may be set at any time."""
+    """See link.Link. `patience_s` may be set at any time."""
 
     __slots__ = ("_calls", "_map", "_timer", "patience_s")
 

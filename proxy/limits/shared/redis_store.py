@@ -2,10 +2,10 @@
 
 Many requests need no call at all: keys that are known to be denied (deny_cache.py), slices of a busy quota that were
 charged before (leases.py), and limits that are counted in each process alone. The others share calls
-(redis_calls_store.py): a request waits on its own future, and the call itself is never cancelled.
+(calls.py): a request waits on its own future, and the call itself is never cancelled.
 
 A request without an answer in time is decided by `on_store_error` (fallback.py) and never asked again: it may have been
-charged. A store that keeps failing is not asked at all until a probe finds it well (redis_recovery_store.py), and
+charged. A store that keeps failing is not asked at all until a probe finds it well (recovery.py), and
 meanwhile nobody waits. When it is back it is told what was admitted meanwhile, and only then asked again.
 """
 

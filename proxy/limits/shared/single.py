@@ -26,7 +26,7 @@ class Sends(Protocol):
 
 
 class SingleLink:
-    """One connection to one server. See redis_link_store.Link."""
+    """One connection to one server. See link.Link."""
 
     __slots__ = ("_endpoint", "_wire")
 
