@@ -320,8 +320,12 @@ class SharedPurges:
         await asyncio.sleep(0)
 
     async def _start_anew(self, link: PurgeLink) -> None:
-        """Something may have been missed: more than the log holds, or the log itself was lost."""
+        """Something may have been missed: more than the log holds, or the log itself was lost.
+
+        Each Weir forgets up to a moment of its own; the record without purges gives all of them a number behind that.
+        """
         look = await link.look()
+        await link.write(randbits(62), self.seq, [])
         is_lost = bool(self._recent) and not await link.has(self._recent[-1][1])
         self.stats.gaps += 1
         self._current_until = 0.0

@@ -222,6 +222,17 @@ async def test_a_log_that_is_emptied_while_all_goes_on_is_noticed(start: Any, st
     await until(lambda: second.has() == set())
 
 
+async def test_after_a_loss_of_the_log_what_one_stamps_is_known_to_all(start: Any, store: Store) -> None:
+    weirs = [await start() for _ in range(3)]
+    await settled(*weirs)
+    with Redis(unix_socket_path=store.url.removeprefix("unix://")) as admin:
+        admin.delete(LOG)
+    await until(lambda: all(weir.purges.stats.gaps == 1 for weir in weirs))
+    await settled(*weirs)
+    stamps = {weir.purges.seq for weir in weirs}
+    assert {weir.purges.fate_since(ORIGIN + b"/", (), stamp) for weir in weirs for stamp in stamps} == {Fate.KEEP}
+
+
 async def test_what_was_announced_just_before_the_log_was_lost_is_announced_again(start: Any, store: Store) -> None:
     first = await start()
     await first.cache.purge(Purge("tag", b"t"))
@@ -229,7 +240,7 @@ async def test_what_was_announced_just_before_the_log_was_lost_is_announced_agai
     with Redis(unix_socket_path=store.url.removeprefix("unix://")) as admin:
         admin.flushall()
         await until(lambda: first.purges.stats.gaps == 1)
-        await until(lambda: admin.xlen(LOG) == 1)
+        await until(lambda: admin.xlen(LOG) == 2)  # that all begin anew, and the purge again
     later = await start()
     await settled(first, later)
     assert later.cache.entries == 0
