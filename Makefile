@@ -26,7 +26,8 @@ run: $(STAMP) ## Start the demo shop with Weir in front of it
 	@$(PY) -m proxy demo
 
 test: $(STAMP) ## Run every test but the long ones
-	@$(PY) -m pytest -q -m "not long"
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not long and not alone"
+	@$(PY) -m pytest -q -m "alone and not long"
 
 test-long: $(STAMP) ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,13 @@ def floor(name: str) -> int:
     return next(number for pattern, number in FLOORS if matches(name, pattern))
 
 
-def imports(name: str, *, typing_too: bool = False) -> Iterator[str]:
+@cache
+def imports(name: str, *, typing_too: bool = False) -> tuple[str, ...]:
     """What is imported when the module runs; also what is imported for annotations only, if asked."""
+    return tuple(_imports(name, typing_too))
+
+
+def _imports(name: str, typing_too: bool) -> Iterator[str]:
     tree = ast.parse((ROOT / f"{name}.py").read_text())
     for_typing = {
         id(inner)

@@ -53,6 +53,7 @@ def weir(tmp_path: Path, shop: Shop) -> Iterator[Weir]:
         made.kill()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "mix", [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 )

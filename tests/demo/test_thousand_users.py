@@ -6,6 +6,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from proxy.cli.demo_client import is_ok
 from proxy.cli.demo_processes import Children, free_ports
 
@@ -16,6 +18,7 @@ THINK_S = 1.0  # on average, between two requests of one user
 P95_S = 0.2
 
 
+@pytest.mark.alone
 async def test_a_thousand_users_at_once_see_no_error_and_a_p95_below_200_ms(tmp_path: Path) -> None:
     weir, admin, *backends = free_ports(5)
     config = (ROOT / "proxy.yaml").read_text().replace("trusted_proxies: []", "trusted_proxies: [127.0.0.0/8]")

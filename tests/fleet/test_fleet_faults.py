@@ -22,6 +22,8 @@ from tests.fleet.recorder import Recorder
 from tests.line.process import eventually
 from tests.line.store import Store
 
+pytestmark = pytest.mark.alone
+
 SIZE = 4
 RATE, BURST, OFFERED = 200, 20, 400
 QUOTA = 500  # of a window that the run does not outlast; it is used up in mid-outage

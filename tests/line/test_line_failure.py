@@ -75,6 +75,7 @@ BAD = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("method", "handler", "eject"), BAD)
 async def test_one_bad_endpoint_of_three_is_hardly_noticed_after_two_seconds(
     start_three: Callable[..., tuple[Weir, list[Backend]]], method: bytes, handler: Handler, eject: str

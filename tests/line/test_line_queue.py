@@ -162,8 +162,9 @@ def check_burst(weir: Weir, seconds: float, least: float) -> None:
     assert statistics.median(fast) < 0.5  # refused at once, most of them
 
 
+@pytest.mark.alone
 def test_five_times_the_capacity_for_three_seconds_costs_no_goodput(weir: Weir) -> None:
-    check_burst(weir, 3.0, 0.75)  # 1.0 on a machine of its own; this one has others at work, and clients in the way
+    check_burst(weir, 3.0, 0.8)  # 1.0 on a machine of its own; the clients of this one are in the way
 
 
 @pytest.mark.long
