@@ -5,8 +5,9 @@ function gcra.read(text)
   return tonumber(text)
 end
 
+-- The server writes a number with as many digits as it takes to read the same one, and quicker than we could here.
 function gcra.write(tat)
-  return string.format('%.17g', tat)
+  return tat
 end
 
 function gcra.full_at(tat)

@@ -24,7 +24,7 @@ for key, policy in pairs(written_by) do
   local state = states[key]
   if state then
     local full_in_ms = ceil((policy.algorithm.full_at(state, policy.numbers) - now) * 1000)
-    call('SET', key, policy.algorithm.write(state), 'PX', string.format('%.0f', full_in_ms + 1))
+    call('SET', key, policy.algorithm.write(state), 'PX', full_in_ms + 1)
   else
     call('DEL', key)
   end
