@@ -23,7 +23,7 @@ from typing import Protocol
 from tests.fleet.load import Shot
 from tests.fleet.monitor import Call
 
-CLOCK_S = 0.0002  # the script's TIME may be read this much before its call is shown
+CLOCK_S = 0.0002  # the script's TIME may be read this much before its call is shown; clocks are also set back
 ROUNDING = 1e-6  # of a unit
 FEW = 3  # examples are enough
 
@@ -202,7 +202,7 @@ def replay(calls: Sequence[Call], key: str, rule: Rule) -> History:
             history.wrong.append(f"falsely refused ({least} had room): {what}")
         elif units > most:
             history.wrong.append(f"over-admitted ({most} had room): {what}")
-        elif new is not None and not rule.is_right(state, new, units, from_s, to_s):
+        elif new is not None and not rule.is_right(state, new, units, from_s, to_s + CLOCK_S):
             history.wrong.append(f"wrongly written: {what}")
         if new is not None:
             state = new
