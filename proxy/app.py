@@ -23,8 +23,8 @@ from proxy.admin.upstreams_operator import UpstreamsOperator
 from proxy.cache.cache import Cache
 from proxy.cache.disk.store import BACK, LOST
 from proxy.cache.precompute.runner import Ahead, Precomputer
+from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.shared.tier import SharedTier
-from proxy.cache.shared_purges import SharedPurges
 from proxy.clients.addresses import connection_client
 from proxy.clients.jwks import Jwks
 from proxy.config.addresses import parse_address

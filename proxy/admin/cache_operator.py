@@ -27,7 +27,7 @@ from proxy.admin.bodies import checked_reason, count_of
 from proxy.admin.cache_documents import cache_document, shown_uri, stored_document
 from proxy.admin.tokens import name_of
 from proxy.cache.key import origin_of
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
 from proxy.cache.tags import MAX_TAG_BYTES
 from proxy.core.clock import monotonic, wall
 

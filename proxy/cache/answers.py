@@ -39,7 +39,7 @@ def whole(entry: Entry, age_s: int) -> Response:
 def not_modified_from(entry: Entry, request_index: Index, age_s: int, now_wall: float) -> Response | None:
     """The 304 for a request whose condition says that it has this very 200 already; else None."""
     modified_s = entry.date_s if entry.last_modified is None else entry.last_modified_s
-    if not is_not_modified(request_index, entry.etag, modified_s, now_wall):
+    if not is_not_modified(request_index, entry.etag, modified_s, now_wall, entry.last_modified):
         return None
     response = Response(304, _NOT_MODIFIED, entry.fields)
     response.block = entry.block_304(age_s)

@@ -13,8 +13,8 @@ from proxy.cache.flights import Flights
 from proxy.cache.freshness import Index
 from proxy.cache.invalidation import Invalidations
 from proxy.cache.memory_store import MemoryStore
-from proxy.cache.purge import Fate, Purge, expire
-from proxy.cache.purges import Purges
+from proxy.cache.purges.known import Purges
+from proxy.cache.purges.purge import Fate, Purge, expire
 from proxy.cache.reuse import select
 from proxy.cache.settings import CacheSettings
 from proxy.cache.stats import NO_ROUTE, CacheStats
@@ -229,13 +229,18 @@ class Cache:
             self.stats.purged += ended
             yield ended
 
-    def learn_uncacheable(self, key: Key, now: float) -> None:
-        """The next requests for `key` need not wait for each other. Bounded; a collision only costs a collapse."""
+    def learn_uncacheable(self, key: Key, now: float) -> bool:
+        """The next requests for `key` need not wait for each other. Bounded; a collision only costs a collapse.
+
+        True: that was not known.
+        """
         mark = hash(key)
+        is_news = self._uncacheable.get(mark, 0.0) <= now
         self._uncacheable[mark] = now + UNCACHEABLE_S
         self._uncacheable.move_to_end(mark)
         if len(self._uncacheable) > _MAX_UNCACHEABLE:
             self._uncacheable.popitem(last=False)
+        return is_news
 
     def is_uncacheable(self, key: Key, now: float) -> bool:
         return self._uncacheable.get(hash(key), 0.0) > now

@@ -13,10 +13,13 @@ from proxy.http.message import Field
 _ON_304: Final = frozenset({b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary", b"age"})
 
 
-def is_not_modified(request_index: Index, etag: bytes | None, modified_s: int | None, now_wall: float) -> bool:
+def is_not_modified(
+    request_index: Index, etag: bytes | None, modified_s: int | None, now_wall: float, modified: bytes | None = None
+) -> bool:
     """The client has this very 200 response already: 304 is enough.
 
-    `modified_s` is its Last-Modified or, without one, its Date (RFC 9111 §4.3.2), in seconds since 1970.
+    `modified_s` is its Last-Modified or, without one, its Date (RFC 9111 §4.3.2), in seconds since 1970. `modified` is
+    the Last-Modified as it was received: who repeats that, as nearly all do, is told without reading a date.
     """
     tags = request_index.get(b"if-none-match")
     if tags is not None:  # rule 25, RFC 9110 §13.2.2: If-Modified-Since is then ignored
@@ -24,8 +27,10 @@ def is_not_modified(request_index: Index, etag: bytes | None, modified_s: int | 
     since = request_index.get(b"if-modified-since")
     if since is None:
         return False
+    if modified_s is None or since == modified:
+        return modified_s is not None
     since_s = parse_date(since, now_wall)
-    return since_s is not None and modified_s is not None and modified_s <= since_s
+    return since_s is not None and modified_s <= since_s
 
 
 def fields_of_304(fields: list[Field]) -> list[Field]:
@@ -44,12 +49,12 @@ def allows_range(if_range: bytes | None, etag: bytes | None, last_modified: byte
 
 
 def _any_matches(tags: bytes, etag: bytes | None) -> bool:
+    if tags == etag:
+        return True  # rule 25: whatever it is, it is the very same
     if tags.strip(b" \t") == b"*":
         return True  # RFC 9110 §13.1.2: there is a representation
     if etag is None:
         return False
-    if tags == etag:
-        return True  # rule 25: whatever it is, it is the very same
     opaque = _opaque(etag)
     return any(_opaque(tag) == opaque for tag in split_list(tags))
 

@@ -108,7 +108,8 @@ class Errand:
     def refuse(self, word: bytes, now: float) -> None:
         """What came is not stored, for this reason."""
         if word not in _NOT_LEARNED:
-            self.cache.learn_uncacheable(self.key, now)
+            if self.cache.learn_uncacheable(self.key, now):
+                self.cache.flights.learn_fruitless(self.policy)
             if self.ticket is not None:
                 self.ticket.free(ALONE, is_lasting=True)
         self.release()

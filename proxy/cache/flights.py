@@ -18,10 +18,11 @@ from proxy.cache.policy import CachePolicy
 from proxy.cache.selecting import Selection, selection
 
 if TYPE_CHECKING:
-    from proxy.cache.purge import Purge
+    from proxy.cache.purges.purge import Purge
 
 MAX_FLIGHTS: Final = 32  # at a time under one key: as many as there may be variants
 _MAX_GUESSES: Final = 1024
+BARREN: Final = 256  # URIs in a row: of a route with one storable in a hundred, one time in thirteen
 
 
 @unique
@@ -128,12 +129,13 @@ class Flight:
 class Flights:
     """All fetches that may be waited for."""
 
-    __slots__ = ("_flying", "_guesses", "orphans")
+    __slots__ = ("_flying", "_fruitless", "_guesses", "orphans")
 
     def __init__(self) -> None:
         self.orphans = 0  # fetches whose clients left before the head
         self._flying: dict[bytes, list[Flight]] = {}
         self._guesses: dict[CachePolicy, tuple[bytes, ...]] = {}
+        self._fruitless: dict[CachePolicy, int] = {}  # URIs in a row that brought nothing for anybody else
 
     def __len__(self) -> int:
         return sum(map(len, self._flying.values()))
@@ -159,6 +161,18 @@ class Flights:
         if len(self._guesses) >= _MAX_GUESSES:
             self._guesses.clear()  # those of routes that are no more, after very many reloads
         self._guesses[policy] = names
+        self._fruitless.pop(policy, None)
+
+    def learn_fruitless(self, policy: CachePolicy) -> None:
+        """Another URI of a route brought nothing that could be stored."""
+        if len(self._fruitless) >= _MAX_GUESSES:
+            self._fruitless.clear()
+        self._fruitless[policy] = self._fruitless.get(policy, 0) + 1
+
+    def is_barren(self, policy: CachePolicy) -> bool:
+        """A route brings nothing to wait for: so many URIs in a row, and no response that could be stored among them.
+        A wrong guess costs the fetches of one crowd, for the first response that is stored ends it."""
+        return self._fruitless.get(policy, 0) >= BARREN
 
     def guess(self, policy: CachePolicy) -> tuple[bytes, ...] | None:
         """The selecting fields of what nobody has seen yet, so that its variants are fetched side by side. A wrong

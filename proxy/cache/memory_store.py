@@ -20,7 +20,7 @@ from proxy.cache.stats import NO_ROUTE, CacheStats, RouteCacheStats
 from proxy.cache.tags import UNKNOWN, Tags
 
 if TYPE_CHECKING:
-    from proxy.cache.purge import Purge
+    from proxy.cache.purges.purge import Purge
 
 MAX_VARIANTS: Final = 32  # stored responses under one key; Vary: User-Agent would otherwise never end
 _SMALL_SHARE: Final = 10  # the small queue's part of the budget is one tenth, as in the paper

@@ -11,19 +11,13 @@ from proxy.cache.freshness import Index
 from proxy.cache.selecting import selection
 from proxy.http.directives import Directives, delta_seconds, parse_directives
 
-SPECIAL: Final = frozenset(
-    {
-        b"authorization",
-        b"cache-control",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-range",
-        b"if-unmodified-since",
-        b"pragma",
-        b"range",
-    }
+VALIDATORS: Final = frozenset({b"if-none-match", b"if-modified-since"})
+"""A request with one of these may be answered with a 304 instead of the response."""
+
+BEYOND: Final = frozenset(
+    {b"authorization", b"cache-control", b"if-match", b"if-range", b"if-unmodified-since", b"pragma", b"range"}
 )
+SPECIAL: Final = VALIDATORS | BEYOND
 """A request with none of these fields may be answered with any fresh response that it selects."""
 
 CONDITIONS: Final = frozenset(

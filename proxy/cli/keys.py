@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
-from pathlib import Path
 from secrets import token_urlsafe
 from typing import Annotated, Any
 
 import typer
 
+from proxy.cli.asking import Ask, asking
 from proxy.cli.keys_tables import (
     print_audit,
     print_change,
@@ -23,9 +23,8 @@ from proxy.cli.keys_tables import (
     print_limits,
     print_offenders,
 )
-from proxy.cli.operator_api import ApiError, find_api, path_of
-from proxy.cli.options import Config
-from proxy.cli.output import print_json
+from proxy.cli.operator_api import path_of
+from proxy.cli.options import Most
 
 __all__ = ["keys"]
 
@@ -35,18 +34,6 @@ keys = typer.Typer(
     no_args_is_help=True,
 )
 
-Admin = Annotated[
-    str | None,
-    typer.Option(
-        "--admin",
-        help="host:port or unix:/path of the admin listener. Default: $WEIR_ADMIN, or `admin` of the configuration.",
-        metavar="ADDRESS",
-    ),
-]
-TokenFile = Annotated[
-    Path | None, typer.Option(help="A file with the operator's token. Default: $WEIR_TOKEN.", metavar="FILE")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 LimitName = Annotated[str, typer.Argument(help="Name of the limit.", metavar="LIMIT")]
 KeyText = Annotated[
     str,
@@ -58,7 +45,6 @@ KeyText = Annotated[
 For = Annotated[str, typer.Option("--for", help="How long: 15m, 2h, 7d. At most 30d.", metavar="DURATION")]
 Reason = Annotated[str, typer.Option(help="Why: it is shown to everybody who looks, and goes into the audit trail.")]
 WhyBack = Annotated[str | None, typer.Option("--reason", help="Why, for the audit trail.")]
-Most = Annotated[int, typer.Option("--most", "-n", min=1, help="How many.")]
 
 
 class Scope(StrEnum):
@@ -75,137 +61,92 @@ ScopeName = Annotated[str | None, typer.Argument(help="The route's, tenant's or 
 
 
 @keys.command("limits")
-def show_limits(
-    admin: Admin = None, token_file: TokenFile = None, config: Config = None, as_json: AsJson = False
-) -> None:
+@asking
+def show_limits(ask: Ask) -> None:
     """The limits with their numbers, counters and the keys denied most."""
-    _run(admin, token_file, config, as_json, "GET", "/limits", show=lambda said: print_limits(said["limits"]))
+    ask("GET", "/limits", show=lambda said: print_limits(said["limits"]))
 
 
 @keys.command("list")
-def list_controls(
-    admin: Admin = None, token_file: TokenFile = None, config: Config = None, as_json: AsJson = False
-) -> None:
+@asking
+def list_controls(ask: Ask) -> None:
     """What is in force beside the configuration: bans, allowed keys, overrides, kill switches."""
-    _run(admin, token_file, config, as_json, "GET", "/controls", show=lambda said: print_controls(said["controls"]))
+    ask("GET", "/controls", show=lambda said: print_controls(said["controls"]))
 
 
 @keys.command()
-def top(
-    limit: LimitName,
-    most: Most = 20,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def top(ask: Ask, limit: LimitName, most: Most = 20) -> None:
     """The keys that a limit denied most in the last minutes."""
     path = path_of("limits", limit, "offenders")
 
     def show(said: Any) -> None:
         print_offenders(limit, said["offenders"])
 
-    _run(admin, token_file, config, as_json, "GET", path, show=show, most=min(most, 128))
+    ask("GET", path, show=show, most=min(most, 128))
 
 
 @keys.command()
+@asking
 def show(
+    ask: Ask,
     limit: LimitName,
     key: KeyText,
     plan: Annotated[str | None, typer.Option(help="With the numbers of this plan.")] = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
 ) -> None:
     """What a request with this key would find now. Charges nothing."""
     path = path_of("limits", limit, "keys", key)
-    _run(admin, token_file, config, as_json, "GET", path, show=print_key, plan=plan)
+    ask("GET", path, show=print_key, plan=plan)
 
 
 @keys.command()
-def reset(
-    limit: LimitName,
-    key: KeyText,
-    reason: WhyBack = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def reset(ask: Ask, limit: LimitName, key: KeyText, reason: WhyBack = None) -> None:
     """Give a key everything back."""
     path = path_of("limits", limit, "keys", key)
     done = _done(f"{key} has everything back on {limit}")
-    _run(admin, token_file, config, as_json, "DELETE", path, show=done, reason=reason)
+    ask("DELETE", path, show=done, reason=reason)
 
 
 @keys.command()
-def ban(
-    limit: LimitName,
-    key: KeyText,
-    for_: For,
-    reason: Reason,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def ban(ask: Ask, limit: LimitName, key: KeyText, for_: For, reason: Reason) -> None:
     """Refuse a key for a while, whatever it has left."""
     path, body = path_of("limits", limit, "keys", key, "ban"), {"for": for_, "reason": reason}
-    _run(admin, token_file, config, as_json, "PUT", path, body, show=_done(f"{key} is banned on {limit} for {for_}"))
+    ask("PUT", path, body, show=_done(f"{key} is banned on {limit} for {for_}"))
 
 
 @keys.command()
-def unban(
-    limit: LimitName,
-    key: KeyText,
-    reason: WhyBack = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def unban(ask: Ask, limit: LimitName, key: KeyText, reason: WhyBack = None) -> None:
     """End a ban, also one of the penalty box."""
     path = path_of("limits", limit, "keys", key, "ban")
     done = _done(f"{key} is banned no more on {limit}")
-    _run(admin, token_file, config, as_json, "DELETE", path, show=done, reason=reason)
+    ask("DELETE", path, show=done, reason=reason)
 
 
 @keys.command()
-def allow(
-    limit: LimitName,
-    key: KeyText,
-    for_: For,
-    reason: Reason,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def allow(ask: Ask, limit: LimitName, key: KeyText, for_: For, reason: Reason) -> None:
     """Do not count a key for a while."""
     path, body = path_of("limits", limit, "keys", key, "allow"), {"for": for_, "reason": reason}
     done = _done(f"{key} is not counted on {limit} for {for_}")
-    _run(admin, token_file, config, as_json, "PUT", path, body, show=done)
+    ask("PUT", path, body, show=done)
 
 
 @keys.command()
-def disallow(
-    limit: LimitName,
-    key: KeyText,
-    reason: WhyBack = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def disallow(ask: Ask, limit: LimitName, key: KeyText, reason: WhyBack = None) -> None:
     """Count a key again."""
     path = path_of("limits", limit, "keys", key, "allow")
     done = _done(f"{key} is counted again on {limit}")
-    _run(admin, token_file, config, as_json, "DELETE", path, show=done, reason=reason)
+    ask("DELETE", path, show=done, reason=reason)
 
 
 @keys.command()
+@asking
 def override(
+    ask: Ask,
     limit: LimitName,
     key: KeyText,
     rate: Annotated[str, typer.Option(help="The rate of this key, such as 600/min.")],
@@ -213,79 +154,48 @@ def override(
     reason: Reason,
     burst: Annotated[int | None, typer.Option(help="And how many at once.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Give the key everything back, too.")] = False,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
 ) -> None:
     """Give a key other numbers for a while."""
     path = path_of("limits", limit, "keys", key, "override")
     body = {"rate": rate, "burst": burst, "reset": reset, "for": for_, "reason": reason}
     done = _done(f"{key} has {rate} on {limit} for {for_}")
-    _run(admin, token_file, config, as_json, "PUT", path, body, show=done)
+    ask("PUT", path, body, show=done)
 
 
 @keys.command()
-def restore(
-    limit: LimitName,
-    key: KeyText,
-    reason: WhyBack = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def restore(ask: Ask, limit: LimitName, key: KeyText, reason: WhyBack = None) -> None:
     """End an override: the key has the limit's own numbers again."""
     path = path_of("limits", limit, "keys", key, "override")
     done = _done(f"{key} has the numbers of {limit} again")
-    _run(admin, token_file, config, as_json, "DELETE", path, show=done, reason=reason)
+    ask("DELETE", path, show=done, reason=reason)
 
 
 @keys.command()
-def kill(
-    scope: ScopeText,
-    for_: For,
-    reason: Reason,
-    name: ScopeName = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def kill(ask: Ask, scope: ScopeText, for_: For, reason: Reason, name: ScopeName = None) -> None:
     """Stop all requests, or those of a route, a tenant or a user, for a while. The admin listener goes on."""
     path, body = _switch(scope, name), {"for": for_, "reason": reason}
-    _run(admin, token_file, config, as_json, "PUT", path, body, show=_done(f"{name or 'everything'} is off for {for_}"))
+    ask("PUT", path, body, show=_done(f"{name or 'everything'} is off for {for_}"))
 
 
 @keys.command()
-def revive(
-    scope: ScopeText,
-    name: ScopeName = None,
-    reason: WhyBack = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def revive(ask: Ask, scope: ScopeText, name: ScopeName = None, reason: WhyBack = None) -> None:
     """Take a kill switch back before its time."""
     path = _switch(scope, name)
-    _run(admin, token_file, config, as_json, "DELETE", path, show=_done(f"{name or 'everything'} is on"), reason=reason)
+    ask("DELETE", path, show=_done(f"{name or 'everything'} is on"), reason=reason)
 
 
 @keys.command()
-def audit(
-    most: Most = 100,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def audit(ask: Ask, most: Most = 100) -> None:
     """Who changed what, the newest first, as far back as this Weir remembers. The log has all of it."""
 
     def show(said: Any) -> None:
         print_audit(said["audit"])
 
-    _run(admin, token_file, config, as_json, "GET", "/audit", show=show, most=min(most, 1000))
+    ask("GET", "/audit", show=show, most=min(most, 1000))
 
 
 @keys.command()
@@ -297,31 +207,6 @@ def token(
     print(made)
     digest = sha256(made.encode()).hexdigest()
     print(f"keep it secret; into proxy.yaml:\n\noperator:\n  tokens:\n    {name}: sha256:{digest}", file=sys.stderr)
-
-
-def _run(
-    admin: str | None,
-    token_file: Path | None,
-    config: str | None,
-    as_json: bool,
-    method: str,
-    path: str,
-    body: dict[str, Any] | None = None,
-    *,
-    show: Callable[[Any], None],
-    **query: str | int | None,
-) -> None:
-    """Ask, and print the answer. Exit code 1 when Weir refuses or does not answer."""
-    api = find_api(admin, token_file, config)
-    try:
-        document = api.ask(method, path, body, **query)
-    except ApiError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
-    if as_json:
-        print_json(document)
-    else:
-        show(document)
 
 
 def _done(sentence: str) -> Callable[[Any], None]:

@@ -8,7 +8,7 @@ import typer
 
 from proxy.cli.output import Format
 
-__all__ = ["DEFAULT_CONFIG", "AsFormat", "Config"]
+__all__ = ["DEFAULT_CONFIG", "AsFormat", "Config", "Most"]
 
 DEFAULT_CONFIG: Final = "proxy.yaml"
 
@@ -17,3 +17,4 @@ Config = Annotated[
     typer.Option("--config", "-c", help=f"Root file of the configuration. Default: {DEFAULT_CONFIG}.", metavar="FILE"),
 ]
 AsFormat = Annotated[Format, typer.Option("--format", help="For people, or for programs.")]
+Most = Annotated[int, typer.Option("--most", "-n", min=1, help="How many.")]

@@ -5,39 +5,25 @@ Everything comes from the admin listener's /v1/upstreams (proxy/admin/upstreams_
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.keys import Admin, AsJson, TokenFile
-from proxy.cli.operator_api import ApiError, find_api, path_of
-from proxy.cli.options import Config
-from proxy.cli.output import print_json
+from proxy.cli.asking import Ask, asking
+from proxy.cli.operator_api import path_of
 from proxy.cli.tables import print_table
 
 __all__ = ["upstreams"]
 
 
-def upstreams(
-    name: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
-    admin: Admin = None,
-    token_file: TokenFile = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+@asking
+def upstreams(ask: Ask, name: Annotated[str | None, typer.Argument(help="Only this one.")] = None) -> None:
     """The upstreams of a running Weir: connections, slots, and who waits for one."""
-    api = find_api(admin, token_file, config)
-    try:
-        document = api.ask("GET", path_of("upstreams") if name is None else path_of("upstreams", name))
-    except ApiError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
-    if as_json:
-        print_json(document)
+    if name is None:
+        ask("GET", "/upstreams", show=lambda said: _print(said["upstreams"]))
     else:
-        _print(document["upstreams"] if name is None else [document])
+        ask("GET", path_of("upstreams", name), show=lambda said: _print([said]))
 
 
 def _print(found: Sequence[Mapping[str, Any]]) -> None:

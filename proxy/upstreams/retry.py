@@ -32,6 +32,7 @@ class RetryRules:
     base_s: float = 0.025
     max_s: float = 0.25
     retry_after_s: float = 1.0  # the longest Retry-After that is waited for
+    again_within_s: float = 0.25  # at the only endpoint: what took longer to break would take as long again
     budget: float = 0.2  # of the requests of the last seconds
     floor_per_s: float = 3.0  # so that an upstream with little traffic may retry at all
 

@@ -177,6 +177,11 @@ class RetrySettings(Model):
     retry_after: Duration = Field(
         default=1.0, description="Longest Retry-After that is waited for; an answer with a longer one is final."
     )
+    again_within: Duration = Field(
+        default=0.25,
+        description="At the only endpoint an attempt that took longer than this to break is not made again, unless "
+        "connections are refused now.",
+    )
     budget: Percent = Field(default=0.2, description="Retries for each request of the last 10 s, at most.")
     floor: RateText = Field(default=Rate(3, 1.0), description="Retries that are allowed in any case.")
 

@@ -91,14 +91,17 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
             endpoint = exchange.endpoint
             if kind in _DEATHS:
                 deaths += 1
-                if kind is ErrorKind.REUSED_CONNECTION_CLOSED and deaths == 1:
+                rules: RetryRules = route.upstream.retry
+                is_alone = not registry.has_other(route.upstream, use_replicas, endpoint)
+                was_slow = is_alone and exchange.upstream_s > rules.again_within_s
+                if kind is ErrorKind.REUSED_CONNECTION_CLOSED and deaths == 1 and not was_slow:
                     # No failure of the endpoint, so no retry, and none of the budget: a connection can only be reused
                     # after an exchange that went well, so there are never more of these than of those.
                     fresh, failed = True, None
                     continue
                 if deaths > 2:
                     raise  # connections die under this request: it may be what kills them
-                if deaths == 2 and not registry.has_other(route.upstream, use_replicas, endpoint):
+                if (deaths == 2 and is_alone) or (was_slow and rules.allow(kind, retries)):
                     if not await _refuses(endpoint, deadline_at):
                         raise
                     kind = ErrorKind.CONNECT_REFUSED

@@ -156,6 +156,7 @@ def _compile_retry(settings: RetrySettings) -> RetryRules:
         base_s=settings.base,
         max_s=settings.max,
         retry_after_s=settings.retry_after,
+        again_within_s=settings.again_within,
         budget=settings.budget,
         floor_per_s=settings.floor.count / settings.floor.period_s,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.cache.settings import CacheSettings
-from proxy.cache.stage import look_up_now
+from proxy.cache.stage import look_up, look_up_now
 from proxy.core.errors import ErrorKind, ProxyError
 
 FRESH = {"Cache-Control": "max-age=60"}
@@ -31,8 +31,49 @@ async def test_every_hit_counts_as_a_use(line: Any, kit: Any) -> None:
     line.origin.answers(kit.reply(fields=FRESH))
     await line.ask()
     await line.ask()  # the short way
-    await line.ask(fields={"If-None-Match": '"x"'})  # the long way
+    await line.ask(fields={"Cache-Control": "max-stale"})  # the long way
     assert line.entries()[0].uses == 2
+
+
+MODIFIED = "Sun, 06 Nov 1994 08:49:37 GMT"
+ASKED = [
+    {},
+    {"If-None-Match": '"a"'},
+    {"If-None-Match": 'W/"a"'},
+    {"If-None-Match": '"x", "a"'},
+    {"If-None-Match": " * "},
+    {"If-None-Match": '"x"', "If-Modified-Since": MODIFIED},
+    {"If-None-Match": ""},
+    {"If-Modified-Since": MODIFIED},
+    {"If-Modified-Since": "Sunday, 06-Nov-94 08:49:37 GMT"},
+    {"If-Modified-Since": "Sun Nov  6 08:49:36 1994"},
+    {"If-Modified-Since": "nonsense"},
+    {"If-Modified-Since": "Fri, 31 Dec 9999 23:59:59 GMT"},
+]
+HELD: list[tuple[int, dict[str, str]]] = [
+    (200, {"ETag": '"a"', "Last-Modified": MODIFIED, "Vary": "Accept", "Content-Location": "/b", "X-A": "1"}),
+    (200, {"ETag": 'W/"a"'}),
+    (200, {"Last-Modified": "nonsense"}),
+    (200, {"Last-Modified": MODIFIED}),
+    (200, {}),
+    (404, {"ETag": '"a"', "Last-Modified": MODIFIED}),
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+@pytest.mark.parametrize(("status", "held"), HELD, ids=str)
+async def test_the_short_way_and_the_long_way_answer_conditions_alike(
+    line: Any, kit: Any, status: int, held: dict[str, str], asked: dict[str, str]
+) -> None:
+    line.origin.answers(kit.reply(status, FRESH | held))
+    await line.ask()
+    answers = []
+    for _ in range(2):
+        exchange = line.exchange(fields=asked)
+        response = await look_up(exchange, line.cache) if answers else look_up_now(exchange, line.cache)
+        answers.append((response.status, response.content, response.block, response.has_date, exchange.cache_status))
+    assert answers[0] == answers[1]
+    assert (line.cache.stats.hits, line.entries()[0].uses) == (2, 2)
 
 
 async def test_the_age_grows_and_the_rest_stays(line: Any, kit: Any) -> None:

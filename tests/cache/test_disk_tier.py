@@ -19,7 +19,7 @@ from proxy.cache.cache import Cache
 from proxy.cache.disk.handle import BLOCK_BYTES
 from proxy.cache.disk.store import BACK, DAMAGED, LOST, StoredFile
 from proxy.cache.disk.stream import FileStream
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
 from proxy.cache.settings import CacheSettings
 from proxy.core.errors import ErrorKind, ProxyError
 

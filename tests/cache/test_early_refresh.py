@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cache import stage
+from proxy.cache import taking
 from proxy.cache.early import lead_s, refreshes_early
 
 
@@ -71,11 +71,11 @@ async def test_one_request_fetches_anew_and_nobody_waits(
     await line.ask()
     (entry,) = line.entries()
     entry.refresh_early(1.0, 0.5)
-    monkeypatch.setattr(stage, "random", lambda: 0.99)
+    monkeypatch.setattr(taking, "random", lambda: 0.99)
     line.passes(58)
     assert (await line.ask()).content == b"old"
     assert len(line.origin.asked) == 1
-    monkeypatch.setattr(stage, "random", lambda: 0.0)
+    monkeypatch.setattr(taking, "random", lambda: 0.0)
     replies = [await line.ask() for _ in range(5)]
     assert [(reply.content, reply.cache[:5]) for reply in replies] == [(b"old", "hit; ")] * 5
     await asyncio.sleep(0)

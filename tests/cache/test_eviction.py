@@ -15,7 +15,7 @@ import pytest
 
 from proxy.cache.entry import Entry
 from proxy.cache.memory_store import MemoryStore
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
 from proxy.cache.stats import CacheStats
 from proxy.cache.tags import MAX_TAGS, UNKNOWN
 

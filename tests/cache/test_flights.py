@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.cache.fill import Fill
-from proxy.cache.flights import MAX_FLIGHTS, Failure, Flight, Flights, Outcome, Word
+from proxy.cache.flights import BARREN, MAX_FLIGHTS, Failure, Flight, Flights, Outcome, Word
 from proxy.cache.landing import Landing
 from proxy.cache.memory_store import MemoryStore
 from proxy.cache.policy import CachePolicy
@@ -163,6 +163,22 @@ async def test_what_has_landed_goes_to_those_whom_it_suits_the_others_look_again
     assert flight.landing is landing
     flight.complete()
     assert len(crowd.flights) == 0
+
+
+def test_a_route_is_barren_after_so_many_uris_in_a_row_and_until_one_is_stored() -> None:
+    flights = Flights()
+    one, other = CachePolicy(), CachePolicy()
+    for _ in range(BARREN - 1):
+        flights.learn_fruitless(one)
+    assert not flights.is_barren(one)
+    flights.learn_fruitless(one)
+    assert flights.is_barren(one)
+    assert not flights.is_barren(other)
+    flights.learn(one, ())
+    assert not flights.is_barren(one)
+    for policy in [CachePolicy() for _ in range(3000)]:
+        flights.learn_fruitless(policy)
+        assert len(flights._fruitless) <= 1024
 
 
 def test_the_selecting_fields_of_a_route_are_learned_within_bounds() -> None:

@@ -14,7 +14,7 @@ from proxy.cache.policy import compile_cache
 from proxy.cache.precompute.runner import AT_ONCE, Ahead, Precomputer
 from proxy.cache.precompute.settings import PrecomputeSettings
 from proxy.cache.precompute.target import Precompute, numbers_of, policy_of, targets_of
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
 from proxy.cache.settings import CacheRouteSettings
 from proxy.clients.addresses import connection_client
 from proxy.core.clock import monotonic

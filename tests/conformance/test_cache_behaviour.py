@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from proxy.cache.flights import BARREN
 from tests.conformance.weir import Weir
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -33,6 +34,7 @@ upstreams:
 access_log: {{path: "off"}}
 routes:
   - {{name: rest, upstream: app, timeout: 10s, cache: {{}}}}
+  - {{name: barren, match: {{path: /barren/**}}, upstream: app, cache: {{}}}}
 """
 MAX_AGE = b"Cache-Control: max-age=60\r\n"
 
@@ -54,6 +56,7 @@ class Origin:
     def __init__(self) -> None:
         self.handlers: dict[bytes, Handler] = {}
         self.asked: dict[bytes, int] = {}
+        self.idle = 0  # connections that wait for a request
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -71,7 +74,11 @@ class Origin:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                self.idle += 1
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                finally:
+                    self.idle -= 1
                 path = head.split(b" ", 2)[1]
                 self.asked[path] = self.asked.get(path, 0) + 1
                 await self.handlers[path](head, writer)
@@ -200,6 +207,24 @@ async def test_twenty_clients_and_what_is_not_for_all(weir: Weir, origin: Origin
     assert slowest(again) < ORIGIN_S + SLACK_S
 
 
+async def test_twenty_clients_and_what_is_not_for_all_on_a_route_where_nothing_is(weir: Weir, origin: Origin) -> None:
+    before = [b"/barren/before/%d" % number for number in range(BARREN)]
+    for path in before:
+        origin.handlers[path] = says(fields=b"Cache-Control: no-store\r\n", after_s=0.0)
+    for at in range(0, BARREN, 32):
+        await asyncio.gather(*[get(weir, path) for path in before[at : at + 32]])
+    origin.handlers[b"/barren/own"] = says(fields=b"Cache-Control: no-store\r\n")
+    first = await crowd(weir, 20, b"/barren/own")
+    again = await crowd(weir, 20, b"/barren/own")
+    assert origin.count(b"/barren/own") == 40
+    assert slowest(first) < ORIGIN_S + SLACK_S
+    assert slowest(again) < ORIGIN_S + SLACK_S
+    origin.handlers[b"/barren/but"] = origin.handlers[b"/barren/for-this"] = says()
+    await get(weir, b"/barren/but")
+    assert {got.content for got in await crowd(weir, 50, b"/barren/for-this")} == {b"content"}
+    assert origin.count(b"/barren/for-this") == 1
+
+
 async def test_a_second_client_joins_a_fill(weir: Weir, origin: Origin) -> None:
     origin.handlers[b"/joined"] = drips(40, 0.05)
     first = asyncio.ensure_future(get(weir, b"/joined"))
@@ -263,17 +288,42 @@ async def test_fifty_clients_inside_stale_while_revalidate(weir: Weir, origin: O
     assert origin.count(b"/window") == 2
 
 
-async def test_fifty_clients_and_a_backend_that_hangs_up(weir: Weir, origin: Origin) -> None:
+@pytest.mark.parametrize("pool", ["fresh", "reused"])
+async def test_fifty_clients_and_a_backend_that_hangs_up(weir: Weir, origin: Origin, pool: str) -> None:
     async def hangs_up(head: bytes, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(ORIGIN_S)
         writer.close()
 
-    origin.handlers[b"/hangs-up"] = hangs_up
-    found = await crowd(weir, 50, b"/hangs-up")
+    async def says_and_closes(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+
+    path = b"/hangs-up-on-a-connection-that-is-" + pool.encode()
+    origin.handlers[path] = hangs_up
+    origin.handlers[b"/before"] = says(fields=b"Cache-Control: no-store\r\n", after_s=0.1)
+    await crowd(weir, 3, b"/before")
+    if pool == "fresh":  # whatever is idle is used up
+        origin.handlers[b"/before"] = says_and_closes
+        while origin.idle:
+            await crowd(weir, 3, b"/before")
+    assert bool(origin.idle) is (pool == "reused")
+    found = await crowd(weir, 50, path)
     assert {got.status for got in found} == {502}
-    asked = origin.count(b"/hangs-up")
-    assert asked <= 2
-    assert slowest(found) < asked * ORIGIN_S + SLACK_S
+    assert origin.count(path) == 1
+    assert slowest(found) < ORIGIN_S + SLACK_S
+
+
+async def test_fifty_clients_and_a_backend_that_hangs_up_at_once(weir: Weir, origin: Origin) -> None:
+    async def hangs_up(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if origin.count(b"/stumbles") == 1:
+            writer.close()
+        else:
+            await says()(head, writer)
+
+    origin.handlers[b"/stumbles"] = hangs_up
+    found = await crowd(weir, 50, b"/stumbles")
+    assert {got.status for got in found} == {200}  # nothing was lost by asking again
+    assert origin.count(b"/stumbles") == 2
+    assert slowest(found) < ORIGIN_S + SLACK_S
 
 
 @pytest.mark.parametrize("how", ["503", "close"])

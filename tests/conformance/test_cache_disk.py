@@ -6,8 +6,9 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ class CachingWeir(Weir):
     async def metric(self, name: str) -> float:
         (line,) = [text for text in (await self.admin("/metrics")).decode().splitlines() if text.startswith(name + " ")]
         return float(line.split()[1])
+
+
+class WeirWithSmallFiles(CachingWeir):
+    """The same, but it lets `max_entry` be small: of a few kilobytes every byte can be tried."""
+
+    program = (
+        "-c",
+        "from proxy.cache import settings; settings.STREAMED_BYTES = 1024; import proxy.__main__ as weir; weir.main()",
+    )
 
 
 class Origin:
@@ -117,8 +127,13 @@ async def _send(writer: asyncio.StreamWriter, size: int, *, is_chunked: bool) ->
 
 
 async def _cut(writer: asyncio.StreamWriter, data: bytes, resets: bool) -> None:
-    writer.write(data)
+    head, blank, content = data.partition(b"\r\n\r\n")
+    writer.write(head + blank)
     await writer.drain()
+    if content:
+        await asyncio.sleep(0.002)  # what comes at once with its head, and is whole, is small: it is for memory
+        writer.write(content)
+        await writer.drain()
     if resets:
         # what was written shall arrive first: a reset throws away what the other side has not read
         while writer.transport.get_write_buffer_size():
@@ -199,13 +214,13 @@ async def origin() -> AsyncIterator[Origin]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def start(origin: Origin, tmp_path: Path) -> AsyncIterator[Callable[[str], Any]]:
+async def start(origin: Origin, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     made: list[CachingWeir] = []
 
-    async def begin(cache: str) -> CachingWeir:
+    async def begin(cache: str, kind: type[CachingWeir] = CachingWeir) -> CachingWeir:
         folder = tmp_path / f"weir-{len(made)}"
         folder.mkdir()
-        weir = CachingWeir(folder, origin.port, cache.replace("PATH", str(tmp_path / "disk")))
+        weir = kind(folder, origin.port, cache.replace("PATH", str(tmp_path / "disk")))
         made.append(weir)
         await asyncio.to_thread(weir.start)
         return weir
@@ -228,7 +243,7 @@ async def until_stored(weir: CachingWeir, path: bytes) -> Got:
 
 @pytest.mark.parametrize("kind", ["sized", "chunked"])
 async def test_three_hundred_megabytes_pass_through_sixteen(
-    start: Callable[[str], Any], origin: Origin, kind: str
+    start: Callable[..., Any], origin: Origin, kind: str
 ) -> None:
     weir = await start("{memory: 16MiB, max_entry: 1MiB, disk: {path: PATH, size: 400MiB, max_entry: 350MiB}}")
     size = 300 * MIB
@@ -256,7 +271,7 @@ async def test_three_hundred_megabytes_pass_through_sixteen(
 @pytest.mark.parametrize("resets", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("kind", ["sized", "chunked"])
 async def test_what_is_cut_short_is_never_stored_on_disk(
-    start: Callable[[str], Any], origin: Origin, kind: str, resets: bool
+    start: Callable[..., Any], origin: Origin, kind: str, resets: bool
 ) -> None:
     weir = await start("{memory: 4MiB, max_entry: 256KiB, disk: {path: PATH, size: 64MiB}}")
     size = 300_000
@@ -277,9 +292,84 @@ async def test_what_is_cut_short_is_never_stored_on_disk(
     assert await weir.metric("weir_cache_disk_up") == 1
 
 
+SMALL_BYTES = 3000  # with 1 KiB in memory at most: it begins there if its length is not known, and goes to the disk
+
+
+def framed(kind: str) -> bytes:
+    """A response whose content is `data(0, SMALL_BYTES)`, in chunks that end before, in and behind the first KiB."""
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n%b\r\n\r\n"
+    if kind == "sized":
+        return head % (b"Content-Length: %d" % SMALL_BYTES) + data(0, SMALL_BYTES)
+    if kind == "until it closes":
+        return head % b"Connection: close" + data(0, SMALL_BYTES)
+    ends = (0, 1, 500, 1023, 1024, 1100, 2999, SMALL_BYTES)
+    chunks = [b"%x;a=b\r\n%b\r\n" % (end - at, data(at, end - at)) for at, end in pairwise(ends)]
+    return head % b"Transfer-Encoding: chunked" + b"".join(chunks) + b"00\r\nX-Sum: 17\r\nX-Of: a, b\r\n\r\n"
+
+
+@pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.long)], ids=["here and there", "at every byte"])
+async def test_what_is_cut_short_at_any_byte_is_never_stored_on_disk(
+    start: Callable[..., Any], origin: Origin, step: int
+) -> None:
+    weir = await start("{memory: 16MiB, max_entry: 1KiB, disk: {path: PATH, size: 64MiB}}", WeirWithSmallFiles)
+    for kind in ("sized", "chunked", "until it closes"):
+        sent = framed(kind)
+        content_at = sent.find(b"\r\n\r\n") + 4
+        for resets in (False, True):
+            # content that ends where the connection is closed is whole wherever that is
+            end = content_at if kind == "until it closes" and not resets else len(sent)
+            places = {*range(0, end, step), *range(content_at - 6, content_at), *range(end - 40, end)}
+            await _cut_at(
+                weir, origin, sent, {b"/cut/%b-%d-%d" % (kind[:1].encode(), resets, at): at for at in places}, resets
+            )
+
+
+async def _cut_at(weir: CachingWeir, origin: Origin, sent: bytes, places: dict[bytes, int], resets: bool) -> None:
+    """`sent` is cut at a place for each path: none of that is stored, but the whole is."""
+    before = await weir.metric("weir_cache_disk_files")
+    origin.cuts |= {path: (sent[:at], resets) for path, at in places.items()}
+
+    async def is_broken(path: bytes) -> None:
+        got = await get(weir, path)
+        assert got.status == 502 or not got.is_whole, (path, got.head)
+
+    async def is_not_stored(path: bytes) -> None:
+        got = await get(weir, path, b"Cache-Control: only-if-cached")
+        assert (got.status, got.is_hit) == (504, False), (path, got.head)
+
+    async def is_stored_when_whole(path: bytes) -> None:
+        origin.cuts[path] = (sent, False)
+        whole = await get(weir, path)
+        assert (whole.status, whole.is_hit, whole.is_whole) == (200, False, True)
+        assert (await until_stored(weir, path)).status == 206
+        hit = await get(weir, path, b"Cache-Control: only-if-cached")
+        assert whole.digest.digest() == hit.digest.digest() == digest_of(0, SMALL_BYTES), path
+        assert hit.is_hit
+
+    await _for_each(places, is_broken)
+    async with asyncio.timeout(20):  # what was being written is put away
+        while await weir.metric("weir_cache_disk_files") != before:
+            await asyncio.sleep(0.02)
+    await _for_each(places, is_not_stored)
+    some = list(places)[:: max(len(places) // 20, 1)]
+    await _for_each(some, is_stored_when_whole)
+    assert await weir.metric("weir_cache_disk_files") == before + len(some)
+
+
+async def _for_each(paths: Iterable[bytes], does: Callable[[bytes], Awaitable[None]]) -> None:
+    """Eight at a time."""
+    waiting = iter(paths)
+
+    async def client() -> None:
+        for path in waiting:
+            await does(path)
+
+    await asyncio.gather(*(client() for _ in range(8)))
+
+
 @pytest.mark.parametrize("kind", ["sized", "chunked"])
 async def test_what_is_cut_short_by_a_reset_at_any_byte_is_never_stored_in_memory(
-    start: Callable[[str], Any], origin: Origin, kind: str
+    start: Callable[..., Any], origin: Origin, kind: str
 ) -> None:
     weir = await start("{}")
     sent = message(12, is_chunked=kind == "chunked")
@@ -295,7 +385,7 @@ async def test_what_is_cut_short_by_a_reset_at_any_byte_is_never_stored_in_memor
 
 
 async def test_a_directory_that_is_lost_is_seen_in_metrics_and_health_and_fails_no_request(
-    start: Callable[[str], Any], origin: Origin, tmp_path: Path
+    start: Callable[..., Any], origin: Origin, tmp_path: Path
 ) -> None:
     (tmp_path / "disk").write_text("in the way")
     weir = await start("{memory: 4MiB, max_entry: 256KiB, disk: {path: PATH, size: 64MiB}}")
@@ -312,7 +402,7 @@ async def test_a_directory_that_is_lost_is_seen_in_metrics_and_health_and_fails_
     assert weir.output.count("cache_disk_lost") == 1
 
 
-async def test_a_second_weir_on_the_same_directory_and_a_restart(start: Callable[[str], Any], origin: Origin) -> None:
+async def test_a_second_weir_on_the_same_directory_and_a_restart(start: Callable[..., Any], origin: Origin) -> None:
     settings = "{memory: 4MiB, max_entry: 256KiB, disk: {path: PATH, size: 64MiB}}"
     path = b"/3000000/shared"
     first, second = await start(settings), await start(settings)
@@ -342,7 +432,7 @@ async def test_a_second_weir_on_the_same_directory_and_a_restart(start: Callable
     ids=["memory", "disk"],
 )
 async def test_a_flood_of_large_urls_stays_within_the_budgets(
-    start: Callable[[str], Any], origin: Origin, tmp_path: Path, cache: str, memory: int, disk: int
+    start: Callable[..., Any], origin: Origin, tmp_path: Path, cache: str, memory: int, disk: int
 ) -> None:
     weir = await start(cache)
     before = weir.rss_bytes

@@ -39,6 +39,8 @@ routes:
 class Weir:
     """One process. `output` has all that it said."""
 
+    program: tuple[str, ...] = ("-m", "proxy")
+
     def __init__(
         self, folder: Path, backend_port: int, *, wire: str = "{}", timeout: str = "3s", drain: str = "10s"
     ) -> None:
@@ -62,7 +64,7 @@ class Weir:
     def start(self) -> None:
         with self.output_path.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "run", "-c", str(self._config)], cwd=ROOT, stdout=output, stderr=output
+                [sys.executable, *self.program, "run", "-c", str(self._config)], cwd=ROOT, stdout=output, stderr=output
             )
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self._process.poll() is None:

@@ -289,3 +289,55 @@ async def test_after_a_reused_and_a_fresh_connection_died_only_a_restart_is_wait
     for writer in writers:
         writer.transport.abort()
     await asyncio.sleep(0)
+
+
+LATE = {
+    # what the first attempt is made on, seconds until it breaks, whether the endpoint is being restarted -> word, asked
+    "a fresh connection, soon": (False, 0.0, False, "200", 2),
+    "a fresh connection, late": (False, 0.1, False, "connection_reset", 1),
+    "a fresh connection, late, and it restarts": (False, 0.1, True, "200", 2),
+    "a reused connection, soon": (True, 0.0, False, "200", 2),
+    "a reused connection, late": (True, 0.1, False, "reused_connection_closed", 1),
+    "a reused connection, late, and it restarts": (True, 0.1, True, "200", 2),
+}
+
+
+@pytest.mark.parametrize(("is_reused", "after_s", "restarts", "word", "expected"), LATE.values(), ids=LATE)
+async def test_what_broke_late_at_the_only_endpoint_is_not_tried_again_unless_it_is_being_restarted(
+    is_reused: bool, after_s: float, restarts: bool, word: str, expected: int
+) -> None:
+    asked: list[float] = []  # when, of the request in question
+    writers: list[asyncio.StreamWriter] = []
+    server: Any = None
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with contextlib.suppress(EOFError, OSError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if b"/breaks" in head:
+                    asked.append(time.monotonic())
+                    if len(asked) == 1:
+                        await asyncio.sleep(after_s)
+                        if restarts:
+                            server.close()
+                        writer.transport.abort()
+                        return
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with Fetcher(parse_address(f"http://127.0.0.1:{port}"), retry=RetryRules(again_within_s=0.05)) as fetcher:
+        if is_reused:
+            assert (await fetcher.ask())[1].word == "200"
+        asking = asyncio.ensure_future(fetcher.ask(b"GET", b"/breaks"))
+        if restarts:
+            await asyncio.sleep(after_s + 0.2)
+            server = await asyncio.start_server(serve, "127.0.0.1", port)
+        assert (await asking)[1].word == word
+        assert len(asked) == expected
+        await fetcher.settled()
+    server.close()
+    for writer in writers:
+        writer.transport.abort()
+    await asyncio.sleep(0)

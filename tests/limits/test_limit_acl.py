@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from proxy.cache.cache import Cache
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
+from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.settings import CacheSettings
-from proxy.cache.shared_purges import SharedPurges
 from proxy.core.clock import monotonic, wall
 from proxy.limits.controls import Ban, Controls
 from proxy.limits.policy import compile_limit

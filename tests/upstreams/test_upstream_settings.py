@@ -174,6 +174,7 @@ def test_everything_said_of_failure_arrives_compiled() -> None:
                 "base": "10ms",
                 "max": "1s",
                 "retry_after": "5s",
+                "again_within": "2s",
                 "budget": "10%",
                 "floor": "60/min",
             },
@@ -186,7 +187,7 @@ def test_everything_said_of_failure_arrives_compiled() -> None:
         "app",
     )
     assert upstream.eject == EjectionRules(3, 0.3, 10, 5.0, 60.0, 0.0, frozenset({500, 503}), 2.0, 10.0)
-    assert upstream.retry == RetryRules(2, False, True, frozenset({503}), 0.01, 1.0, 5.0, 0.1, 1.0)
+    assert upstream.retry == RetryRules(2, False, True, frozenset({503}), 0.01, 1.0, 5.0, 2.0, 0.1, 1.0)
     assert upstream.hold == HoldRules(5.0, 10, 1024 * 1024)
     assert upstream.slow_start_s == 60.0
     assert upstream.fallback == Fallback(200, b"text/plain", "Später.".encode())

@@ -21,7 +21,7 @@ from proxy.exchange import Exchange
 
 if TYPE_CHECKING:
     from proxy.cache.cache import Cache
-    from proxy.cache.purge import Purge
+    from proxy.cache.purges.purge import Purge
     from proxy.cache.tags import Tags
     from proxy.snapshot import Snapshot
 

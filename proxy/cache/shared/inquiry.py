@@ -11,7 +11,7 @@ import logging
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Final
 
-from proxy.cache.purge import Fate, expire
+from proxy.cache.purges.purge import Fate, expire
 from proxy.cache.selecting import selection
 from proxy.cache.shared.form import HEAD_BYTES, content_of, entry_of, unpack
 from proxy.cache.shared.listener import ALONE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from proxy.cache.purge import Fate, Purge
-from proxy.cache.purges import Purges
+from proxy.cache.purges.known import Purges
+from proxy.cache.purges.purge import Fate, Purge
 from proxy.cache.tags import Tags
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.cache.purge import Fate, Purge
+from proxy.cache.purges.purge import Fate, Purge
 from proxy.cache.selecting import selection
 from proxy.cache.settings import SharedCacheSettings
 from proxy.cache.shared.inquiry import Found, Inquiry

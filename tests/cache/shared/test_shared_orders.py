@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.cache.purge import Fate, Purge
-from proxy.cache.purges import Purges
+from proxy.cache.purges.known import Purges
+from proxy.cache.purges.purge import Fate, Purge
 from proxy.cache.shared.orders import OwnOrders, worse
 from proxy.cache.tags import Tags
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.cache import purge_queue as module
-from proxy.cache.purge import Purge
-from proxy.cache.purge_queue import BATCH, DOUBT, EVERYTHING, MAX_WRITES, PurgeQueue
-from proxy.cache.purge_records import (
+from proxy.cache.purges import queue as module
+from proxy.cache.purges.purge import Purge
+from proxy.cache.purges.queue import BATCH, DOUBT, EVERYTHING, MAX_WRITES, PurgeQueue
+from proxy.cache.purges.records import (
     BEGINNING,
     Record,
     decode_purges,

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from proxy.cache.purge import Kind, Purge
-from proxy.cache.purge_queue import DOUBT
+from proxy.cache.purges.purge import Kind, Purge
+from proxy.cache.purges.queue import DOUBT
 
 BEGINNING: Final = b""  # the position before the first record
 

@@ -15,10 +15,10 @@ from redis import Redis
 from proxy.cache.cache import Cache
 from proxy.cache.entry import Entry, Receipt, draft
 from proxy.cache.policy import CachePolicy
-from proxy.cache.purge import Fate, Purge
-from proxy.cache.purge_link import LOG
+from proxy.cache.purges.link import LOG
+from proxy.cache.purges.purge import Fate, Purge
+from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.settings import CacheSettings
-from proxy.cache.shared_purges import SharedPurges
 from proxy.core.clock import monotonic, wall
 from proxy.http.message import field
 from tests.line.store import Store

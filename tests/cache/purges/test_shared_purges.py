@@ -12,11 +12,11 @@ from redis import Redis
 from proxy.cache.cache import Cache
 from proxy.cache.entry import Entry, Receipt, draft
 from proxy.cache.policy import CachePolicy
-from proxy.cache.purge import Fate, Purge
-from proxy.cache.purge_link import AT_ONCE, LOG, PurgeLink
-from proxy.cache.purge_queue import DOUBT
+from proxy.cache.purges.link import AT_ONCE, LOG, PurgeLink
+from proxy.cache.purges.purge import Fate, Purge
+from proxy.cache.purges.queue import DOUBT
+from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.settings import CacheSettings
-from proxy.cache.shared_purges import SharedPurges
 from proxy.core.clock import monotonic, wall
 from proxy.http.message import field
 from tests.line.store import Store

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from proxy.cache.cache import Cache
-from proxy.cache.purge import Purge
-from proxy.cache.purge_link import LOG
+from proxy.cache.purges.link import LOG
+from proxy.cache.purges.purge import Purge
+from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.settings import CacheSettings
-from proxy.cache.shared_purges import SharedPurges
 from tests.limits.sentinels import Group, Process, until
 
 

@@ -1,6 +1,6 @@
 """SharedPurges: what ends stored responses at one Weir ends them at all Weirs of the store, within half a second.
 
-All of them write to one log in the store (purge_link.py) and follow it, each on a connection of its own, with a read
+All of them write to one log in the store (link.py) and follow it, each on a connection of its own, with a read
 that the store answers as soon as there is something new. What a Weir applies it has applied before anybody is told; its
 own records only say how long the way was. While the store is away, what ended here waits in a queue. Who may have
 missed something has everything that is stored validated before it is used (docs/decisions/0014).
@@ -16,11 +16,11 @@ from secrets import randbits
 from typing import Any, Final
 
 from proxy.cache.cache import Cache
-from proxy.cache.purge import Fate, Purge
-from proxy.cache.purge_link import AT_ONCE, FAILURES, PurgeLink
-from proxy.cache.purge_queue import DOUBT, PurgeQueue
-from proxy.cache.purge_records import BEGINNING, Record, is_after, number_of
-from proxy.cache.purges import Purges
+from proxy.cache.purges.known import Purges
+from proxy.cache.purges.link import AT_ONCE, FAILURES, PurgeLink
+from proxy.cache.purges.purge import Fate, Purge
+from proxy.cache.purges.queue import DOUBT, PurgeQueue
+from proxy.cache.purges.records import BEGINNING, Record, is_after, number_of
 from proxy.cache.tags import Tags
 from proxy.core.clock import monotonic
 from proxy.core.tasks import spawn

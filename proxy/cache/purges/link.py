@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, NamedTuple
 
-from proxy.cache.purge import Purge
-from proxy.cache.purge_records import Record, decode_purges, encode_purges
+from proxy.cache.purges.purge import Purge
+from proxy.cache.purges.records import Record, decode_purges, encode_purges
 from proxy.store.client import FAILURES, connect
 from proxy.store.url import parse_store_url
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
 from proxy.core.tasks import spawn
 
 ORIGIN = b"http://example.com"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.cache.purge import Purge
+from proxy.cache.purges.purge import Purge
 from proxy.cache.tags import Tags
 
 MAX_ORDERS: Final = 2000

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from typing import Final
 
 from proxy.cache.key import uri_of
-from proxy.cache.purge import Fate, Purge
+from proxy.cache.purges.purge import Fate, Purge
 from proxy.cache.tags import UNKNOWN, Tags
 
 MAX_EXACT: Final = 8192  # URLs and tags

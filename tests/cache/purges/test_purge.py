@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cache.purge import Purge, expire
+from proxy.cache.purges.purge import Purge, expire
 from proxy.cache.tags import UNKNOWN, Tags
 from proxy.core.errors import ErrorKind, ProxyError
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from proxy.cache import purges as module
-from proxy.cache.purge import Fate, Purge
-from proxy.cache.purge_queue import DOUBT
-from proxy.cache.purges import Purges
+from proxy.cache.purges import known as module
+from proxy.cache.purges.known import Purges
+from proxy.cache.purges.purge import Fate, Purge
+from proxy.cache.purges.queue import DOUBT
 from proxy.cache.tags import UNKNOWN, Tags
 
 A, B = b"http://a", b"http://b:8080"
