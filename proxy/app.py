@@ -103,7 +103,7 @@ class Services:
         self.held = Held()
         self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
         self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=self._endpoint_changed)
-        self.database = Exporter(self._database_changed)
+        self.database = Exporter(self._database_changed, self._database_read)
         store = self.settings.store
         sessions = None if store == "memory" else partial(connect, store, CALL_S)
         self.replicas = Replicas(self._server_changed, sessions)
@@ -262,6 +262,7 @@ class Services:
         self.registry.apply(snapshot.upstreams, monotonic())
         self.database.use(snapshot.settings.pgbouncer, snapshot.settings.databases)
         self._database_changed()
+        self.registry.database_said(lambda name: False)  # the next reading, if there is one, comes at once
         self.replicas.apply(snapshot.consistencies)
         self.replicas.lessons.retain({route.name for route in snapshot.routes.routes})
         self.precomputer.apply(snapshot.precomputes, monotonic())
@@ -469,6 +470,9 @@ class Services:
 
     def _database_changed(self) -> None:
         self.registry.hold_back(self.database.share_of)
+
+    def _database_read(self) -> None:
+        self.registry.database_said(self.database.is_late)
 
     def _operator(self) -> Operator:
         return Operator(

@@ -145,6 +145,7 @@ class ErrorKind(Enum):
         Retry.NEVER,
         "The service is at capacity; the answer would come too late.",
     )
+    SHED = ("shed", Side.UPSTREAM, 503, Retry.NEVER, "The service is at capacity; more urgent requests go first.")
     NO_ENDPOINT = ("no_endpoint", Side.UPSTREAM, 503, Retry.NEVER, "The service has no healthy endpoint.")
     OUT_OF_SOCKETS = (
         "out_of_sockets",

@@ -24,11 +24,19 @@ log = logging.getLogger("weir.database")
 class Exporter:
     """`pools` is what was read last, `pressure` how much each server's upstreams may have at once: 1 is all of it.
 
-    `changed` is called after a round that changed `pressure`. Without `pgbouncer.console` there is no round at all.
+    `changed` is called after a round that changed `pressure`, `read` after every round, with `late` up to date. Without
+    `pgbouncer.console` there is no round at all.
     """
 
-    def __init__(self, changed: Callable[[], None], *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        changed: Callable[[], None],
+        read: Callable[[], None] = lambda: None,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._changed = changed
+        self._read = read
         self._clock = clock
         self._settings: PgBouncerSettings | None = None
         self._databases: Mapping[str, DatabaseSettings] = {}
@@ -39,6 +47,7 @@ class Exporter:
         self._wake: asyncio.Event | None = None
         self.pools: dict[str, PoolState] = {}
         self.pressure: dict[str, float] = {}
+        self.late: frozenset[str] = frozenset()  # servers whose clients wait for too long, by the last round
         self.error: str | None = None
         self.failures = 0
 
@@ -141,6 +150,7 @@ class Exporter:
         self.error = reason
         self._read_at = None
         self.pools = {}
+        self.late = frozenset()
 
     def _take_pressure(self, bound_s: float) -> None:
         before = self.pressure
@@ -148,13 +158,21 @@ class Exporter:
             name: next_share(before.get(name, 1.0), self._max_wait_s(database), bound_s)
             for name, database in self._databases.items()
         }
+        self.late = frozenset(
+            [name for name, each in self._databases.items() if (self._max_wait_s(each) or 0.0) > bound_s]
+        )
         if self.pressure != before:
             self._changed()
+        self._read()
 
     def _max_wait_s(self, database: DatabaseSettings) -> float | None:
         if self.error is not None:
             return None
         return max((self.pools[name].max_wait_s for name in database.pools if name in self.pools), default=0.0)
+
+    def is_late(self, upstream: str) -> bool:
+        """Whether a server that the upstream uses keeps clients waiting, by the last round."""
+        return any(self._databases[name].uses(upstream) for name in self.late if name in self._databases)
 
     def share_of(self, upstream: str) -> float:
         """How much of its `max_in_flight` an upstream's endpoints may use: the least that any of its servers allows."""

@@ -342,7 +342,7 @@ UPSTREAM_REFUSED: Final = Definition(
     "counter",
     (*_CLASS, "reason"),
     "Requests that got no slot: `queue_full`; `queue_timeout` after waiting; `no_chance`, which would have waited for "
-    "longer than it could.",
+    "longer than it could; `shed` for the sake of better classes.",
 )
 UPSTREAM_DISPLACED: Final = Definition(
     "weir_upstream_displaced_total",
@@ -352,6 +352,42 @@ UPSTREAM_DISPLACED: Final = Definition(
 )
 UPSTREAM_LEFT: Final = Definition(
     "weir_upstream_left_total", "counter", _CLASS, "Requests whose client left while they waited."
+)
+UPSTREAM_SHEDDING: Final = Definition(
+    "weir_upstream_shedding", "gauge", _CLASS, "1 while requests of the class that would have to wait are refused."
+)
+UPSTREAM_ADAPTIVE: Final = Definition(
+    "weir_upstream_adaptive_limit",
+    "gauge",
+    (*_UPSTREAM, "mode"),
+    "What the adaptive limit lets the upstream have at once (`enforce`), or would (`observe`).",
+)
+UPSTREAM_HELD_BACK: Final = Definition(
+    "weir_upstream_adaptive_held_back_total",
+    "counter",
+    _UPSTREAM,
+    "Requests that the adaptive limit kept from a slot, or would have.",
+)
+UPSTREAM_CUTS: Final = Definition(
+    "weir_upstream_adaptive_cuts_total",
+    "counter",
+    (*_UPSTREAM, "reason"),
+    "Times that the adaptive limit fell: `latency`, `timeout`, or `database`, whose clients waited for a connection.",
+)
+UPSTREAM_MEASURED: Final = Definition(
+    "weir_upstream_adaptive_measured_total",
+    "counter",
+    _UPSTREAM,
+    "Times that it was measured, with less at once, how long the upstream takes.",
+)
+UPSTREAM_P90: Final = Definition(
+    "weir_upstream_adaptive_p90_seconds",
+    "gauge",
+    _UPSTREAM,
+    "How long nine of ten answers took at most in the last moment.",
+)
+UPSTREAM_USUAL: Final = Definition(
+    "weir_upstream_adaptive_usual_seconds", "gauge", _UPSTREAM, "How long that is when the upstream is not overrun."
 )
 UPSTREAM_SERVICE: Final = Definition(
     "weir_upstream_service_seconds",
@@ -523,7 +559,8 @@ SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
     "Queues": (
         *(UPSTREAM_SLOTS, UPSTREAM_IN_USE, UPSTREAM_WAITING, UPSTREAM_WAITING_BYTES, UPSTREAM_OLDEST_WAIT),
         *(UPSTREAM_NEWEST_FIRST, UPSTREAM_WAIT, UPSTREAM_REFUSED, UPSTREAM_DISPLACED, UPSTREAM_LEFT),
-        *(UPSTREAM_SERVICE, UPSTREAM_RATE),
+        *(UPSTREAM_SHEDDING, UPSTREAM_ADAPTIVE, UPSTREAM_HELD_BACK, UPSTREAM_CUTS, UPSTREAM_MEASURED),
+        *(UPSTREAM_P90, UPSTREAM_USUAL, UPSTREAM_SERVICE, UPSTREAM_RATE),
     ),
     "Database": (
         *(DB_UP, DB_ERRORS, DB_CLIENT_ACTIVE, DB_CLIENT_WAITING, DB_SERVER_ACTIVE, DB_SERVER_IDLE),

@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.observe import definitions as d
 from proxy.observe.families import Family, Values, edges_of, histograms, numbers
-from proxy.observe.views import ClassStatsView, GateView
+from proxy.observe.views import AdaptiveView, ClassStatsView, GateView
 
 __all__ = ["CLASSES", "WAIT_BOUNDS_S", "queues"]
 
@@ -36,9 +36,25 @@ def queues(gates: _Gates, now: float) -> Iterator[Family]:
     yield numbers(d.UPSTREAM_REFUSED, refusals)
     yield numbers(d.UPSTREAM_DISPLACED, ((v, stats.displaced) for v, stats in _of_classes(gates)))
     yield numbers(d.UPSTREAM_LEFT, ((v, stats.left) for v, stats in _of_classes(gates)))
+    sheds = (((name, word), float(g.sheds(rank))) for name, g in gates.items() for rank, word in enumerate(CLASSES))
+    yield numbers(d.UPSTREAM_SHEDDING, sheds)
+    yield from _adaptive({name: gate.adaptive for name, gate in gates.items() if gate.adaptive is not None})
     means = ((name, gate.mean_service_s) for name, gate in gates.items())
     yield numbers(d.UPSTREAM_SERVICE, (((name,), mean_s) for name, mean_s in means if mean_s is not None))
     yield _of_upstreams(d.UPSTREAM_RATE, gates, lambda gate: gate.drain_per_s)
+
+
+def _adaptive(found: Mapping[str, AdaptiveView]) -> Iterator[Family]:
+    limits = (((name, "enforce" if each.rules.enforces else "observe"), each.bound) for name, each in found.items())
+    yield numbers(d.UPSTREAM_ADAPTIVE, limits)
+    yield numbers(d.UPSTREAM_HELD_BACK, (((name,), each.held_back) for name, each in found.items()))
+    cuts = (((name, reason), n) for name, each in found.items() for reason, n in each.cuts.items())
+    yield numbers(d.UPSTREAM_CUTS, cuts)
+    yield numbers(d.UPSTREAM_MEASURED, (((name,), each.measured) for name, each in found.items()))
+    p90s = ((name, each.p90_s) for name, each in found.items())
+    yield numbers(d.UPSTREAM_P90, (((name,), p90_s) for name, p90_s in p90s if p90_s is not None))
+    usual = ((name, each.usual_s) for name, each in found.items())
+    yield numbers(d.UPSTREAM_USUAL, (((name,), usual_s) for name, usual_s in usual if usual_s is not None))
 
 
 def _of_upstreams(definition: d.Definition, gates: _Gates, read: Callable[[GateView], float]) -> Family:

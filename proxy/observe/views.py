@@ -177,6 +177,26 @@ class QueueStatsView(Protocol):
     def classes(self) -> tuple[ClassStatsView, ...]: ...
 
 
+class AdaptiveRulesView(Protocol):
+    @property
+    def enforces(self) -> bool: ...
+
+
+class AdaptiveView(Protocol):
+    """The adaptive limit of an upstream."""
+
+    held_back: int
+    cuts: dict[str, int]
+    measured: int
+    p90_s: float | None
+    usual_s: float | None
+
+    @property
+    def rules(self) -> AdaptiveRulesView: ...
+    @property
+    def bound(self) -> int: ...
+
+
 class GateView(Protocol):
     """Who waits for an upstream. Classes go by their place in upstreams.queue.PRIORITIES."""
 
@@ -192,9 +212,12 @@ class GateView(Protocol):
     def drain_per_s(self) -> float: ...
     @property
     def stats(self) -> QueueStatsView: ...
+    @property
+    def adaptive(self) -> AdaptiveView | None: ...
     def depth(self, rank: int) -> int: ...
     def oldest_wait_s(self, now: float) -> float: ...
     def is_newest_first(self, rank: int) -> bool: ...
+    def sheds(self, rank: int) -> bool: ...
 
 
 class HoldView(Protocol):

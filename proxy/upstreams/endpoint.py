@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic
 
 from proxy.core.errors import ErrorKind, ProxyError, Side
+from proxy.upstreams.adaptive import Adaptive
 from proxy.upstreams.address import Address
 from proxy.upstreams.ejection import Ejection, Totals
 from proxy.upstreams.health import NEVER, Health
@@ -26,11 +27,13 @@ _NOT_ITS_FAULT: Final = frozenset(
         ErrorKind.QUEUE_FULL,
         ErrorKind.QUEUE_TIMEOUT,
         ErrorKind.NO_CHANCE,
+        ErrorKind.SHED,
         ErrorKind.NO_ENDPOINT,
         ErrorKind.OUT_OF_SOCKETS,
         ErrorKind.REUSED_CONNECTION_CLOSED,  # both sides may end a connection that nobody uses (RFC 9112 §9.5)
     }
 )
+_TIMEOUTS: Final = frozenset({ErrorKind.RESPONSE_TIMEOUT, ErrorKind.CONNECT_TIMEOUT})
 _LEAST_SHARE: Final = 0.1  # of one that has just been admitted: with nothing it would never warm up
 _REMEMBER_EVERY_S: Final = 1.0
 
@@ -58,6 +61,7 @@ class Endpoint(Generic[ConnectionT]):
         "_on_change",
         "_remember_at",
         "_rng",
+        "adaptive",
         "address",
         "ejection",
         "ejections",
@@ -90,6 +94,7 @@ class Endpoint(Generic[ConnectionT]):
         self.upstream = upstream  # of the configuration in force
         self.upstream_name = upstream.name
         self.address = address
+        self.adaptive: Adaptive | None = None  # of its upstream, where it has one; the group keeps it
         self.pool = pool
         self.rules: HealthRules | None = upstream.health
         self.health = Health(now if self.rules is not None else NEVER)
@@ -157,6 +162,8 @@ class Endpoint(Generic[ConnectionT]):
         if kind.side is not Side.UPSTREAM or kind in _NOT_ITS_FAULT:
             return
         self._count_failure()
+        if self.adaptive is not None and kind in _TIMEOUTS:
+            self.adaptive.timed_out()
         if kind in CONNECT_FAILURES:
             self._connect_failed(kind.value, now)
         else:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic
 
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.upstreams.adaptive import Adaptive
 from proxy.upstreams.address import Address
 from proxy.upstreams.claims import Bid, Claim, Reach
 from proxy.upstreams.lease import ConnectionT
@@ -22,6 +23,7 @@ from proxy.upstreams.line import Line, freest
 from proxy.upstreams.queue import PRIORITIES, Refusal
 from proxy.upstreams.queue_flow import retry_after_s
 from proxy.upstreams.queue_stats import QueueStats
+from proxy.upstreams.shed import ShedRules
 from proxy.upstreams.upstream import PoolNumbers
 
 if TYPE_CHECKING:
@@ -34,18 +36,33 @@ _KINDS: Final = {
     Refusal.FULL: ErrorKind.QUEUE_FULL,
     Refusal.TIMEOUT: ErrorKind.QUEUE_TIMEOUT,
     Refusal.NO_CHANCE: ErrorKind.NO_CHANCE,
+    Refusal.SHED: ErrorKind.SHED,
 }
 
 
 class Gate(Generic[ConnectionT]):
     """Of one upstream. Kept over a reload, with those who wait and with its counters."""
 
-    __slots__ = ("_clock", "_lines", "_ones", "_some", "_ticked_at", "cap", "is_empty", "numbers", "pools", "stats")
+    __slots__ = (
+        "_clock",
+        "_lines",
+        "_ones",
+        "_some",
+        "_ticked_at",
+        "adaptive",
+        "cap",
+        "is_empty",
+        "numbers",
+        "pools",
+        "stats",
+    )
 
     def __init__(self, numbers: PoolNumbers, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.numbers = numbers
-        self.cap = numbers.max_in_flight_total  # of all endpoints together; None: no more than each has
+        self.adaptive: Adaptive | None = None
+        self.cap: int | None = None  # of all endpoints together; None: no more than each has
+        self._take_bounds()
         self.pools: list[EndpointPool[ConnectionT]] = []  # also those that a reload has dropped, to their last lease
         self.is_empty = True  # nobody waits; read at every release
         self.stats = QueueStats()
@@ -61,10 +78,12 @@ class Gate(Generic[ConnectionT]):
         if pool not in self.pools:
             self.pools.append(pool)
             pool.gate = self
-            pool.use_cap(self.cap is not None)
+            pool.ask_gate(self.is_asked)
 
     def choose(self, pool: EndpointPool[ConnectionT], bid: Bid) -> EndpointPool[ConnectionT] | None:
         """`pool` if it has a free slot, else another that will do and has one; None when the claim has to wait."""
+        if self.adaptive is not None:
+            self.adaptive.asked(self.in_use)
         if self.cap is not None and not self._has_slots():
             return None
         if pool.has_room:
@@ -77,14 +96,16 @@ class Gate(Generic[ConnectionT]):
     def enqueue(
         self, pool: EndpointPool[ConnectionT], bid: Bid, deadline_at: float, now: float, fresh: bool
     ) -> Claim[ConnectionT]:
-        """A claim that waits. Raises ProxyError for one that must not: QUEUE_FULL, NO_CHANCE, or NO_ENDPOINT when all
-        that it could wait for drains."""
+        """A claim that waits. Raises ProxyError for one that must not: QUEUE_FULL, NO_CHANCE, SHED, or NO_ENDPOINT when
+        all that it could wait for drains."""
         line = self._line(pool, bid)
         if all(other.is_draining for other in line.pools):
             raise ProxyError(ErrorKind.NO_ENDPOINT, f"{pool.address.label}: draining", retry_after_s=1.0)
         claim: Claim[ConnectionT] = Claim(now, deadline_at, fresh, bid)
         claim.expires_at = min(deadline_at, now + self.numbers.queue_timeout_s)
         drain_per_s = line.drain_per_s(self.cap, now)
+        if self.numbers.shed is not None and self._sheds(line, claim.rank):
+            raise self._refused(claim, Refusal.SHED, line, drain_per_s)
         refusal = line.queue.judge(claim, now, drain_per_s)
         if refusal is not None:
             raise self._refused(claim, refusal, line, drain_per_s)
@@ -140,9 +161,13 @@ class Gate(Generic[ConnectionT]):
         if now == self._ticked_at:
             return
         self._ticked_at = now
+        if self.adaptive is not None:
+            self._adapt(self.adaptive, now)
         for line in self._all_lines():
             self._expire(line, now)
             line.queue.observe(now)
+            if self.numbers.shed is not None:
+                self._observe_shedding(line, self.numbers.shed, now)
         self._count()
         if any(pool.closed for pool in self.pools):
             self.pools = [pool for pool in self.pools if not pool.closed]
@@ -154,11 +179,13 @@ class Gate(Generic[ConnectionT]):
         if numbers is self.numbers:
             return
         self.numbers = numbers
-        self.cap = numbers.max_in_flight_total
+        self._take_bounds()
         for line in self._all_lines():
             line.queue.max_waiting, line.queue.max_bytes = numbers.queue, numbers.queue_bytes
+            if numbers.shed is None:
+                line.shedding.level = 0
         for pool in self.pools:
-            pool.use_cap(self.cap is not None)
+            pool.ask_gate(self.is_asked)
         self.serve()
 
     def lead_to(self, by_reach: Sequence[Sequence[EndpointPool[ConnectionT]]]) -> None:
@@ -193,9 +220,21 @@ class Gate(Generic[ConnectionT]):
         return sum(pool.in_use for pool in self.pools)
 
     @property
-    def slots(self) -> int:
+    def is_asked(self) -> bool:
+        """Every lease asks here, also where its endpoint has a connection at hand."""
+        return self.cap is not None or self.adaptive is not None
+
+    @property
+    def most(self) -> int:
+        """Slots by the configuration."""
         slots = sum(pool.numbers.max_in_flight for pool in self.pools if not pool.is_draining)
-        return slots if self.cap is None else min(slots, self.cap)
+        total = self.numbers.max_in_flight_total
+        return slots if total is None else min(slots, total)
+
+    @property
+    def slots(self) -> int:
+        """Those that may be used now."""
+        return self.most if self.cap is None else min(self.most, self.cap)
 
     def waiting_for(self, pool: EndpointPool[ConnectionT]) -> int:
         """For this endpoint and no other."""
@@ -212,6 +251,10 @@ class Gate(Generic[ConnectionT]):
     def is_newest_first(self, rank: int) -> bool:
         """In any of its lines."""
         return any(line.queue.is_newest_first(rank) for line in self._waiting_lines())
+
+    def sheds(self, rank: int) -> bool:
+        """In any of its lines."""
+        return any(line.shedding.refuses(rank) for line in self._all_lines())
 
     @property
     def drain_per_s(self) -> float:
@@ -233,6 +276,66 @@ class Gate(Generic[ConnectionT]):
             "idle": sum(pool.idle for pool in pools),
             "waiting": self.waiting,
         }
+
+    # -- bounds that move --
+
+    def _take_bounds(self) -> None:
+        """What `numbers` and the adaptive limit say."""
+        rules = self.numbers.adaptive
+        if rules is None:
+            self.adaptive = None
+        elif self.adaptive is None:
+            self.adaptive = Adaptive(rules)
+        else:
+            self.adaptive.take_rules(rules)
+        self._find_cap()
+
+    def _find_cap(self) -> None:
+        total, adaptive = self.numbers.max_in_flight_total, self.adaptive
+        if adaptive is None or not adaptive.rules.enforces:
+            self.cap = total
+        else:
+            self.cap = adaptive.bound if total is None else min(adaptive.bound, total)
+
+    def _adapt(self, adaptive: Adaptive, now: float) -> None:
+        adaptive.tick(self.in_use, self.most, now)
+        before = self.cap
+        self._find_cap()
+        if before is not None and self.cap is not None and self.cap > before:
+            self.serve()
+
+    def database_said(self, is_late: bool) -> None:
+        """A reading of the pooler of a database that is behind this upstream."""
+        if self.adaptive is not None:
+            self.adaptive.database_said(is_late)
+            self._find_cap()
+
+    def _observe_shedding(self, line: Line[ConnectionT], rules: ShedRules, now: float) -> None:
+        queue, adaptive = line.queue, self.adaptive
+        is_least = adaptive is not None and adaptive.rules.enforces and adaptive.is_least
+        if line.shedding.observe(queue.fill, queue.late_rank, is_least, rules, now):
+            refused = len(PRIORITIES) - line.shedding.level  # the best class that is
+            for other in self._rivals(line):
+                self._send_away(other, other.queue.take_worse_than(refused), now)
+
+    def _sheds(self, line: Line[ConnectionT], rank: int) -> bool:
+        """What is refused in one line is not let into another for the same slots."""
+        return line.shedding.refuses(rank) or any(other.shedding.refuses(rank) for other in self._rivals(line))
+
+    def _rivals(self, line: Line[ConnectionT]) -> list[Line[ConnectionT]]:
+        """Those who wait for some of the same slots, itself among them."""
+        lines = self._all_lines()
+        if self.cap is not None:
+            return list(lines)
+        return [other for other in lines if other is line or not set(line.pools).isdisjoint(other.pools)]
+
+    def _send_away(self, line: Line[ConnectionT], claims: Sequence[Claim[ConnectionT]], now: float) -> None:
+        """Nobody of a worse class is served while a better one is refused."""
+        drain_per_s = line.drain_per_s(self.cap, now) if claims else None
+        for claim in claims:
+            claim.line = None
+            if not claim.future.done():
+                claim.fail(self._refused(claim, Refusal.SHED, line, drain_per_s, now - claim.since))
 
     # -- lines --
 

@@ -22,6 +22,7 @@ def gate_status(gate: Gate[Any], now: float) -> dict[str, Any]:
         "oldest_wait_s": round(gate.oldest_wait_s(now), 3),
         "mean_service_s": None if mean_s is None else round(mean_s, 6),
         "served_per_s": round(gate.drain_per_s, 3),
+        "adaptive": None if gate.adaptive is None else gate.adaptive.status(),
         "classes": {word: _of_class(gate, rank) for rank, word in enumerate(PRIORITIES)},
     }
 
@@ -31,6 +32,7 @@ def _of_class(gate: Gate[Any], rank: int) -> dict[str, Any]:
     return {
         "waiting": gate.depth(rank),
         "newest_first": gate.is_newest_first(rank),
+        "shed": gate.sheds(rank),
         "served_after_wait": stats.served,
         "wait_s": round(stats.wait_s, 3),
         "refused": dict(stats.refused),

@@ -102,6 +102,8 @@ class Group(Generic[ConnectionT]):
         for endpoint in self.endpoints:
             self.gate.attach(endpoint.pool)
         self.gate.resize(pool.numbers)
+        for endpoint in self.endpoints:
+            endpoint.adaptive = self.gate.adaptive
         self._find_last()
         self._lead()
 

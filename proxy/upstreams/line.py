@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic
 from proxy.upstreams.claims import Claim
 from proxy.upstreams.lease import ConnectionT
 from proxy.upstreams.queue import WaitQueue
+from proxy.upstreams.shed import Shedding
 from proxy.upstreams.upstream import PoolNumbers
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ _LEAST_S = 1e-6  # that a lease can last, so that nothing is divided by zero
 class Line(Generic[ConnectionT]):
     """All lines of an upstream have the bounds of the configuration, each for itself."""
 
-    __slots__ = ("pools", "queue")
+    __slots__ = ("pools", "queue", "shedding")
 
     def __init__(self, pools: Sequence[EndpointPool[ConnectionT]], numbers: PoolNumbers) -> None:
         self.pools = tuple(pools)
         self.queue: WaitQueue[Claim[ConnectionT]] = WaitQueue(numbers.queue, numbers.queue_bytes)
+        self.shedding = Shedding()
 
     def free(self, slots: int) -> EndpointPool[ConnectionT] | None:
         """The pool with a free slot that has most of them. What drains serves those who were let in before.

@@ -127,8 +127,8 @@ class EndpointPool(Generic[ConnectionT]):
         and for neither beyond `deadline_at`. With `fresh` the connection is a new one. Where the bid reaches further
         than this endpoint, it may be another's: `Lease.endpoint` tells.
 
-        Raises ProxyError: QUEUE_FULL, QUEUE_TIMEOUT, NO_CHANCE, CONNECT_TIMEOUT, NO_ENDPOINT when the pool drains, or
-        what the connect raised. Cancelling it gives everything back.
+        Raises ProxyError: QUEUE_FULL, QUEUE_TIMEOUT, NO_CHANCE, SHED, CONNECT_TIMEOUT, NO_ENDPOINT when the pool
+        drains, or what the connect raised. Cancelling it gives everything back.
         """
         if not fresh and (lease := self.take_now(now)) is not None:
             return lease
@@ -195,12 +195,12 @@ class EndpointPool(Generic[ConnectionT]):
             self._slots = numbers.max_in_flight
             self._idle.take_numbers(numbers)
         self.gate.resize(numbers)
-        self.use_cap(self.gate.cap is not None)
+        self.ask_gate(self.gate.is_asked)
         self._slot_is_free()
 
-    def use_cap(self, is_capped: bool) -> None:
-        """Whether the endpoints together have a bound too: then every lease has to ask at the gate."""
-        self._limit = -1 if is_capped else self._slots
+    def ask_gate(self, is_asked: bool) -> None:
+        """Whether every lease has to ask at the gate: the endpoints together have a bound too."""
+        self._limit = -1 if is_asked else self._slots
 
     def drain(self) -> None:
         """No new leases, nothing idle. What has a lease or a place in the queue is served to its end."""

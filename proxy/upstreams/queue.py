@@ -29,6 +29,7 @@ class Refusal(Enum):
     FULL = "queue_full"
     TIMEOUT = "queue_timeout"
     NO_CHANCE = "no_chance"
+    SHED = "shed"
 
 
 class WaitQueue(Generic[WaitingT]):
@@ -114,6 +115,13 @@ class WaitQueue(Generic[WaitingT]):
         for rank in range(len(self._classes)):
             self._observe(rank, now)
 
+    def take_worse_than(self, rank: int) -> list[WaitingT]:
+        """Take out and give those of all worse classes."""
+        entries = [entry for waiting in self._classes[rank + 1 :] for entry in waiting]
+        for entry in entries:
+            self.remove(entry)
+        return entries
+
     def clear(self) -> list[WaitingT]:
         """Take out and give all."""
         entries = list(self)
@@ -147,6 +155,19 @@ class WaitQueue(Generic[WaitingT]):
 
     def is_newest_first(self, rank: int) -> bool:
         return self._overloads[rank].is_sustained
+
+    @property
+    def fill(self) -> float:
+        """The part of the places that is taken; 0 where there are none."""
+        return self.count / self.max_waiting if self.max_waiting else 0.0
+
+    @property
+    def late_rank(self) -> int:
+        """The best class in which the newest are served first; beyond the last class when there is none."""
+        for rank, overload in enumerate(self._overloads):
+            if overload.is_sustained:
+                return rank
+        return len(PRIORITIES)
 
     def __len__(self) -> int:
         return self.count

@@ -154,6 +154,12 @@ class Registry(Generic[ConnectionT]):
             if endpoint.pool.numbers != numbers:
                 endpoint.pool.resize(numbers)
 
+    def database_said(self, is_late: Callable[[str], bool]) -> None:
+        """A reading of the database's pooler: take half of its adaptive limit from each upstream of which
+        `is_late(name)`, and let the others' grow again."""
+        for name, group in self._groups.items():
+            group.gate.database_said(is_late(name))
+
     # -- for the operator --
 
     @property

@@ -12,6 +12,7 @@ from proxy.core.units import Rate
 from proxy.upstreams.address import is_name, parse_address
 
 __all__ = [
+    "AdaptiveSettings",
     "EjectSettings",
     "FallbackSettings",
     "HealthSettings",
@@ -19,6 +20,7 @@ __all__ = [
     "PoolSettings",
     "ReplicaSettings",
     "RetrySettings",
+    "ShedSettings",
     "UpstreamSettings",
     "UpstreamTlsSettings",
 ]
@@ -70,6 +72,50 @@ class ReplicaSettings(Model):
 Replicas = Annotated[tuple[Url | ReplicaSettings, ...], BeforeValidator(_as_list)]
 
 
+class AdaptiveSettings(Model):
+    """How much the upstream gets at once, found out from how long it takes; never more than its slots."""
+
+    mode: Literal["off", "observe", "enforce"] = Field(
+        default="off",
+        description="`observe`: find the limit, and count what it would hold back. `enforce`: what is beyond it waits.",
+    )
+    min: int = Field(default=8, ge=1, le=100_000, description="The limit never falls below, not even to measure.")
+    tolerance: float = Field(
+        default=1.5, ge=1.05, le=10.0, description="Answers that take this many times as long as usual are late."
+    )
+    measure: Duration = Field(
+        default=60.0,
+        ge=1,
+        description="Under constant load, what is usual is measured this often, with half of the limit for a moment. "
+        "Only with `enforce`.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> AdaptiveSettings:
+        if self.mode == "off" and (idle := self.model_fields_set - {"mode"}):
+            raise ValueError(f"{min(idle)} has no effect with mode: off; write mode: observe")
+        if self.mode == "observe" and "measure" in self.model_fields_set:
+            raise ValueError("measure has no effect with mode: observe, which holds nothing back")
+        return self
+
+
+class ShedSettings(Model):
+    """Classes that are refused at once while the queue is too long for too long. `critical` never is."""
+
+    background: Percent = Field(
+        default=0.5, gt=0, description="Part of the queue that is taken from which on `background` is refused."
+    )
+    normal: Percent | Literal["off"] = Field(
+        default=0.8, description="The same of `normal`; then nothing in the `background` may wait either. `off`: never."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ShedSettings:
+        if self.normal != "off" and self.normal < self.background:
+            raise ValueError("normal is below background: the better class would be refused first; raise it too")
+        return self
+
+
 class PoolSettings(Model):
     """Connections to each endpoint, and the queue before all of them."""
 
@@ -105,6 +151,13 @@ class PoolSettings(Model):
         default=64 << 20, ge=0, description="Most content that waiting requests hold in memory, or 503."
     )
     queue_timeout: Duration = Field(default=2.0, gt=0, description="Longest wait for a free slot, or 503.")
+    shed: ShedSettings | Literal["off"] = Field(
+        default="off",
+        description="Refuse worse classes at once under sustained overload. `{}` for the defaults.",
+    )
+    adaptive: AdaptiveSettings = Field(
+        default_factory=AdaptiveSettings, description="Give the upstream less at once while it gets slow."
+    )
 
     @model_validator(mode="after")
     def _check_bounds(self) -> PoolSettings:
@@ -120,6 +173,10 @@ class PoolSettings(Model):
                 f"max_in_flight ({self.max_in_flight}) is above max_in_flight_total ({total}): no endpoint could have "
                 "that many"
             )
+        if self.queue == 0 and self.adaptive.mode == "enforce":
+            raise ValueError("adaptive has nowhere to let requests wait with queue: 0; write mode: observe")
+        if self.queue == 0 and self.shed != "off":
+            raise ValueError("shed has no effect with queue: 0: nobody waits")
         return self
 
 
@@ -306,6 +363,7 @@ class UpstreamSettings(Model):
                 raise ValueError("resolve is shorter than 1s; names change more slowly than that")
             if not any(is_name(parse_address(url)) for url in self.primary + self.replica_urls):
                 raise ValueError("resolve is for names, and this upstream has none")
+        self._check_adaptive()
         if self.hold_on_refused == 0.0 and (idle := self.model_fields_set & {"hold_requests", "hold_bytes"}):
             raise ValueError(f"{min(idle)} has no effect with hold_on_refused: 0s")
         if self.tls is not None and not any(
@@ -313,3 +371,18 @@ class UpstreamSettings(Model):
         ):
             raise ValueError("tls is for https:// endpoints, and this upstream has none")
         return self
+
+    def _check_adaptive(self) -> None:
+        """The limit moves between `min` and the slots. How many addresses a name has is not known here."""
+        pool, least = self.pool, self.pool.adaptive.min
+        if pool.adaptive.mode == "off":
+            return
+        endpoints = len({parse_address(url).label for url in self.primary + self.replica_urls})
+        slots = pool.max_in_flight * endpoints if self.resolve == "off" else None
+        if pool.max_in_flight_total is not None:
+            slots = pool.max_in_flight_total if slots is None else min(slots, pool.max_in_flight_total)
+        if slots is not None and least >= slots:
+            raise ValueError(
+                f"adaptive: min ({least}) leaves the limit no room below {slots} slot{'s' if slots > 1 else ''}; "
+                + (f"write min: {max(slots // 4, 1)}" if slots > 1 else "write mode: off")
+            )

@@ -365,11 +365,18 @@ async def _attempt(
     exchange.upstream_s = answered_at - now
     if response.status < 500:
         endpoint.succeeded(answered_at, exchange.upstream_s)
+        if endpoint.adaptive is not None and _is_timed(exchange.request):
+            endpoint.adaptive.took(exchange.upstream_s, answered_at)
     else:
         endpoint.answered(response.status, answered_at, exchange.upstream_s)
     if response.get(b"content-type") == b"text/event-stream":
         connection.never_stalls()  # events may be far apart
     return endpoint, response
+
+
+def _is_timed(request: Request) -> bool:
+    """How long its answer took says something of the backend: no content came from the client meanwhile."""
+    return request.body is None or request.body.may_replay
 
 
 def _send(

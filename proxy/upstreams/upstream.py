@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+from proxy.upstreams.adaptive import AdaptiveRules
 from proxy.upstreams.address import Address, parse_address
 from proxy.upstreams.ejection import EjectionRules
 from proxy.upstreams.hedging import HedgeRules
 from proxy.upstreams.hold import HoldRules
 from proxy.upstreams.retry import RetryRules
 from proxy.upstreams.settings import (
+    AdaptiveSettings,
     EjectSettings,
     FallbackSettings,
     HealthSettings,
@@ -18,6 +21,7 @@ from proxy.upstreams.settings import (
     UpstreamSettings,
     UpstreamTlsSettings,
 )
+from proxy.upstreams.shed import ShedRules
 from proxy.upstreams.tls import UpstreamTls, compile_tls
 
 __all__ = ["Fallback", "HealthRules", "PoolNumbers", "Upstream", "compile_fallback", "compile_upstream"]
@@ -37,6 +41,8 @@ class PoolNumbers:
     queue_timeout_s: float = 2.0
     queue_bytes: int = 64 << 20  # of content that they hold
     max_in_flight_total: int | None = None  # leases at all endpoints of the upstream; None: no bound of their own
+    adaptive: AdaptiveRules | None = None  # None: the bounds above are all
+    shed: ShedRules | None = None  # None: nobody is refused for the sake of better classes that may come
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,19 @@ def _compile_pool(settings: PoolSettings) -> PoolNumbers:
         queue_timeout_s=settings.queue_timeout,
         queue_bytes=settings.queue_bytes,
         max_in_flight_total=settings.max_in_flight_total,
+        adaptive=_compile_adaptive(settings.adaptive),
+        shed=None if settings.shed == "off" else ShedRules(settings.shed.background, _part(settings.shed.normal)),
     )
+
+
+def _compile_adaptive(settings: AdaptiveSettings) -> AdaptiveRules | None:
+    if settings.mode == "off":
+        return None
+    return AdaptiveRules(settings.mode == "enforce", settings.min, settings.tolerance, settings.measure)
+
+
+def _part(value: float | Literal["off"]) -> float | None:
+    return None if value == "off" else value
 
 
 def _compile_health(settings: HealthSettings) -> HealthRules:

@@ -25,6 +25,7 @@ _PROXY_STATUS: dict[ErrorKind, bytes] = {
     ErrorKind.QUEUE_FULL: b"connection_limit_reached",
     ErrorKind.QUEUE_TIMEOUT: b"connection_limit_reached",
     ErrorKind.NO_CHANCE: b"connection_limit_reached",
+    ErrorKind.SHED: b"connection_limit_reached",
     ErrorKind.NO_ENDPOINT: b"destination_unavailable",
     ErrorKind.OUT_OF_SOCKETS: b"proxy_internal_error",
     ErrorKind.REPLICA_LAG: b"destination_unavailable",

@@ -397,7 +397,7 @@ routes: [{{name: one, upstream: seen, priority: critical}}]
     queue = seen["queue"]
     assert (queue["slots"], queue["most_waiting"], queue["oldest_wait_s"] >= 0.0) == (1, 1, True)
     assert queue["classes"]["critical"]["waiting"] == 1
-    assert queue["classes"]["critical"]["refused"] == {"queue_full": 1, "queue_timeout": 0, "no_chance": 0}
+    assert queue["classes"]["critical"]["refused"] == {"queue_full": 1, "queue_timeout": 0, "no_chance": 0, "shed": 0}
 
     said = CliRunner().invoke(verbs, ["upstreams", "--admin", weir.admin], env={"WEIR_TOKEN": TOKEN})
     assert said.exit_code == 0, said.output

@@ -18,11 +18,13 @@ from proxy.observe import queues
 from proxy.observe.collector import Collector, Sources
 from proxy.observe.exposition import expose
 from proxy.observe.observe import Observe
+from proxy.upstreams.adaptive import AdaptiveRules
 from proxy.upstreams.address import parse_address
 from proxy.upstreams.queue import PRIORITIES
 from proxy.upstreams.queue_stats import WAIT_BOUNDS_S
 from proxy.upstreams.registry import Registry
-from proxy.upstreams.upstream import Upstream
+from proxy.upstreams.shed import ShedRules
+from proxy.upstreams.upstream import PoolNumbers, Upstream
 from proxy.wire.host import Host
 from proxy.wire.limits import WireLimits
 from proxy.wire.timers import Timers
@@ -77,13 +79,40 @@ async def test_queues_of_upstreams(observe: Observe) -> None:
         (labels["class"], labels["reason"]): n for labels, n in await read(sources, "weir_upstream_refused_total")
     }
     assert refused[("background", "no_chance")] == 4
-    assert len(refused) == 9
+    assert len(refused) == 12
     assert [n for _, n in await read(sources, "weir_upstream_left_total")] == [0, 5, 0]
     assert [n for _, n in await read(sources, "weir_upstream_displaced_total")] == [0, 6, 0]
     assert await read(sources, "weir_upstream_served_per_second") == [({"upstream": "app"}, 0)]
     assert not await read(sources, "weir_upstream_service_seconds")  # nothing was seen yet
     for name in ("waiting_bytes", "oldest_wait_seconds", "newest_first"):
         assert await read(sources, f"weir_upstream_{name}")
+
+
+async def test_limits_that_adapt_and_classes_that_are_refused(observe: Observe) -> None:
+    async def never(*_: object) -> Any:
+        raise AssertionError("nobody connects here")
+
+    registry: Registry[Any] = Registry(never, clock=lambda: 10.0)
+    address = (parse_address("http://127.0.0.1:3000"),)
+    numbers = PoolNumbers(adaptive=AdaptiveRules(True), shed=ShedRules())
+    registry.apply({"app": Upstream("app", address, pool=numbers), "plain": Upstream("plain", address)}, 10.0)
+    registry.tick(10.05)
+    gate = registry.gates["app"]
+    assert gate.adaptive is not None
+    sources = Sources(observe, gates=lambda: registry.gates)
+    app = {"upstream": "app"}
+    assert await read(sources, "weir_upstream_adaptive_limit") == [({**app, "mode": "enforce"}, 64)]
+    assert not await read(sources, "weir_upstream_adaptive_p90_seconds")  # nothing was seen yet
+    assert not await read(sources, "weir_upstream_adaptive_usual_seconds")
+    gate.adaptive.held_back, gate.adaptive.measured, gate.adaptive.p90_s, gate.adaptive.usual_s = 5, 6, 0.25, 0.125
+    gate.adaptive.cuts["database"] = 7
+    assert await read(sources, "weir_upstream_adaptive_held_back_total") == [(app, 5)]
+    assert await read(sources, "weir_upstream_adaptive_measured_total") == [(app, 6)]
+    assert await read(sources, "weir_upstream_adaptive_p90_seconds") == [(app, 0.25)]
+    assert await read(sources, "weir_upstream_adaptive_usual_seconds") == [(app, 0.125)]
+    cuts = {labels["reason"]: n for labels, n in await read(sources, "weir_upstream_adaptive_cuts_total")}
+    assert cuts == {"latency": 0, "timeout": 0, "database": 7}
+    assert [n for _, n in await read(sources, "weir_upstream_shedding")] == [0] * 6
 
 
 def test_what_metrics_say_of_queues_is_what_queues_count() -> None:

@@ -366,7 +366,7 @@ async def test_who_would_be_too_late_is_told_so_at_once(make_house: Any, clock: 
     assert error.kind is ErrorKind.NO_CHANCE
     assert error.retry_after_s is not None
     assert 1.0 <= error.retry_after_s <= 2.5
-    assert house.gate.stats.refused() == {"queue_full": 0, "queue_timeout": 0, "no_chance": 1}
+    assert house.gate.stats.refused() == {"queue_full": 0, "queue_timeout": 0, "no_chance": 1, "shed": 0}
     lease.release(True)
     for waiter in waiters:
         (await waiter).release(True)
@@ -436,9 +436,10 @@ async def test_the_waits_are_counted(make_house: Any, clock: Any) -> None:
     assert status["classes"]["normal"] == {
         "waiting": 0,
         "newest_first": False,
+        "shed": False,
         "served_after_wait": 1,
         "wait_s": 0.2,
-        "refused": {"queue_full": 0, "queue_timeout": 0, "no_chance": 0},
+        "refused": {"queue_full": 0, "queue_timeout": 0, "no_chance": 0, "shed": 0},
         "left": 0,
     }
     assert status["slots"] == 1

@@ -6,10 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.core.settings import FromText
+from proxy.upstreams.adaptive import AdaptiveRules
 from proxy.upstreams.ejection import EjectionRules
 from proxy.upstreams.hold import HoldRules
 from proxy.upstreams.retry import RetryRules
 from proxy.upstreams.settings import UpstreamSettings
+from proxy.upstreams.shed import ShedRules
 from proxy.upstreams.upstream import Fallback, HealthRules, PoolNumbers, compile_upstream
 
 APP = "http://127.0.0.1:3000"
@@ -64,6 +66,36 @@ def test_everything_said_arrives_compiled() -> None:
     assert not upstream.passes_host
 
 
+POOLS = [
+    pytest.param({}, None, None, id="neither by default"),
+    pytest.param({"adaptive": {"mode": "off"}, "shed": "off"}, None, None, id="off"),
+    pytest.param({"adaptive": {"mode": "observe"}}, AdaptiveRules(False, 8, 1.5, 60.0), None, id="observed"),
+    pytest.param(
+        {"adaptive": {"mode": "enforce", "min": 3, "tolerance": 2, "measure": "10s"}},
+        AdaptiveRules(True, 3, 2.0, 10.0),
+        None,
+        id="enforced",
+    ),
+    pytest.param({"shed": {}}, None, ShedRules(0.5, 0.8), id="classes"),
+    pytest.param({"shed": {"background": "20%", "normal": "off"}}, None, ShedRules(0.2, None), id="one class"),
+    pytest.param({"queue": 0, "adaptive": {"mode": "observe"}}, AdaptiveRules(False), None, id="without a line"),
+]
+
+
+@pytest.mark.parametrize(("pool", "adaptive", "shed"), POOLS)
+def test_limits_that_move_and_classes_that_make_way(
+    pool: dict[str, object], adaptive: AdaptiveRules | None, shed: ShedRules | None
+) -> None:
+    numbers = compile_upstream(UpstreamSettings.model_validate({"primary": APP, "pool": pool}), "app").pool
+    assert (numbers.adaptive, numbers.shed) == (adaptive, shed)
+
+
+def test_how_many_endpoints_a_name_has_is_not_known_so_its_least_limit_is_not_refused() -> None:
+    pool = {"max_in_flight": 4, "adaptive": {"mode": "enforce"}}
+    settings = UpstreamSettings.model_validate({"primary": "http://app.internal:3000", "resolve": "5s", "pool": pool})
+    assert settings.pool.adaptive.min == 8
+
+
 def test_an_address_may_be_primary_and_replica() -> None:
     upstream = compile_upstream(read(primary=APP, replicas=[APP, "http://127.0.0.1:3001"]), "app")
     assert upstream.primary[0] == upstream.replicas[0]
@@ -106,6 +138,28 @@ WRONG = {
         {"primary": APP, "pool": {"max_in_flight": 3, "max_in_flight_total": 2}},
         r"max_in_flight \(3\) is above max_in_flight_total \(2\)",
     ),
+    "a least limit at the slots": (
+        {"primary": [APP, "http://127.0.0.1:3001"], "pool": {"max_in_flight": 4, "adaptive": {"mode": "observe"}}},
+        r"min \(8\) leaves the limit no room below 8 slots; write min: 2",
+    ),
+    "a least limit above a bound of all": (
+        {
+            "primary": "http://app.internal:3000",
+            "resolve": "10s",
+            "pool": {"max_in_flight_total": 20, "adaptive": {"mode": "enforce", "min": 21}},
+        },
+        r"min \(21\) leaves the limit no room",
+    ),
+    "a limit without a line": (
+        {"primary": APP, "pool": {"queue": 0, "adaptive": {"mode": "enforce"}}},
+        "nowhere to let requests wait",
+    ),
+    "a measurement that nobody makes": (
+        {"primary": APP, "pool": {"adaptive": {"mode": "observe", "measure": "30s"}}},
+        "no effect with mode: observe",
+    ),
+    "a limit that is off": ({"primary": APP, "pool": {"adaptive": {"min": 3}}}, "no effect with mode: off"),
+    "classes of a line that is none": ({"primary": APP, "pool": {"queue": 0, "shed": {}}}, "shed has no effect"),
     "nothing for all": ({"primary": APP, "pool": {"max_in_flight_total": 0}}, "greater than or equal to 1"),
     "health without path": ({"primary": APP, "health": {}}, "Field required"),
     "health path relative": ({"primary": APP, "health": {"path": "healthz"}}, "begins with /"),
