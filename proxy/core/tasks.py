@@ -90,7 +90,10 @@ class Signal(Generic[T]):
             self._asyncio_future_blocking = True
             yield self
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                del self  # the error refers to this frame by its traceback: only the collector would find the two
         return self._value  # type: ignore[return-value]  # set by set_result, which takes a T
 
     def _finish(self) -> None:

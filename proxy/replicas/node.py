@@ -27,7 +27,7 @@ class Sample(NamedTuple):
     answered_at: float
     role: Role
     lsn: int  # a primary's insert position: whatever was committed before it was asked lies before; a standby's replay
-    flushed: int  # a primary's: what a standby may have; a standby's replay position once more
+    flushed: int  # a primary's: what a standby may have; a standby's: what it has, half a record at its end included
     history: History
 
 

@@ -35,16 +35,27 @@ FAILURES: Final = (
 
 # A standby's timeline is that of what it receives; while it receives nothing, that of its last restart point, which may
 # be an older one: then it is not used, until it receives again. A primary's is in the name of the file it writes to.
+#
+# A primary also flushes what is not committed, page by page, so that the end may lie in the middle of a record for a
+# quarter of a minute. No standby replays half a record: one that has received the half and waits for the rest has all
+# that there is. `received` is read before what it waits for.
 _QUERY: Final = """
 SELECT standby,
-       CASE WHEN standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text,
-       CASE WHEN standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text,
+       CASE WHEN standby THEN replayed ELSE pg_current_wal_insert_lsn() END::text,
+       CASE WHEN NOT standby THEN pg_current_wal_flush_lsn()
+            WHEN received > replayed
+             AND EXISTS (SELECT FROM pg_stat_activity
+                          WHERE backend_type = 'startup' AND wait_event = 'RecoveryWalStream') THEN received
+            ELSE replayed END::text,
        CASE WHEN standby
             THEN COALESCE((SELECT received_tli FROM pg_stat_wal_receiver),
                           (SELECT timeline_id FROM pg_control_checkpoint()))
             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,
        (SELECT system_identifier FROM pg_control_system())::text
-  FROM (SELECT pg_is_in_recovery() AS standby) AS itself
+  FROM (SELECT pg_is_in_recovery() AS standby,
+               pg_last_wal_receive_lsn() AS received,
+               pg_last_wal_replay_lsn() AS replayed
+        OFFSET 0) AS itself
 """
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import ssl as tls
+import struct
 from typing import TYPE_CHECKING, Any, cast
 
 from proxy.core.errors import ErrorKind, ProxyError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # no descriptor, no memory, no port is left here: it says nothing about the endpoint
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_RESET = struct.pack("ii", 1, 0)
 
 
 async def open_connection(
@@ -71,4 +74,12 @@ async def _connect(connecting: Any) -> UpstreamConnection | ProxyError:
         if error.errno in _OURS:
             return ProxyError(ErrorKind.OUT_OF_SOCKETS, str(error), retry_after_s=1.0)
         return ProxyError(ErrorKind.CONNECT_REFUSED, str(error))
+    transport = connection.transport
+    here = transport.get_extra_info("sockname")
+    if isinstance(here, tuple) and here == transport.get_extra_info("peername"):
+        # nobody listens, and the kernel chose that very port for our end: TCP lets a socket talk to itself. As long as
+        # it does, a backend that is being restarted cannot have its port back; without the reset, for a minute more
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+        return ProxyError(ErrorKind.CONNECT_REFUSED, "nobody listens there: it was connected to itself")
     return cast("UpstreamConnection", connection)

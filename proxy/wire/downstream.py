@@ -79,7 +79,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)  # None once it is over
         self._fields: list[Field] = []
         self._target = b""
         self._head_bytes = 0  # of the head being received; also of trailers
@@ -202,6 +202,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._queue.clear()
         if self._run is not None:
             self._run.cancel()
+        self._parser = self._body = self._error = None  # they refer to us: only the collector would find the lot
 
     def pause_writing(self) -> None:
         if self.tunnel is not None:

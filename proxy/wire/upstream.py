@@ -80,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._max_head_bytes = max_head_bytes
         self._timers = timers
         self._room = room  # for content that its client takes slowly
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)  # None once it is over
         self._fields: list[Field] = []
         self._reason = b""
         self._pieces: list[bytes] = []  # content that came in the same read as its head
@@ -252,6 +252,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(ProxyError(kind, str(exc or "closed by the endpoint")))
         elif self.on_closed is not None:
             self.on_closed(self)
+        self._parser = self._error = None  # they refer to us: only the collector would find the lot
 
     def pause_writing(self) -> None:
         if self._tunnel is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 from tests.line.client import Client
 from tests.line.conftest import Configure
 from tests.line.crowd import Load
-from tests.line.process import Weir, eventually
+from tests.line.process import Weir, eventually, free_port
 from tests.line.restarting import Restarting
 
 StartBackend = Callable[..., Restarting]
@@ -25,10 +24,7 @@ def start_backend(tmp_path: Path) -> Iterator[StartBackend]:
     started: list[Restarting] = []
 
     def start(wait_s: float = 0.0) -> Restarting:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        backend = Restarting(port, tmp_path / f"ledger-{len(started)}", wait_s)
+        backend = Restarting(free_port(), tmp_path / f"ledger-{len(started)}", wait_s)
         started.append(backend)
         backend.start()
         return backend

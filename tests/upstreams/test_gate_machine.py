@@ -121,7 +121,23 @@ class GateMachine(RuleBasedStateMachine):
         patience_s=st.sampled_from([0.4, 60.0]),
         as_task=st.booleans(),
         only=st.sampled_from([None, None, {1}, {2}, {1, 2}]),
+        many=st.integers(1, 4),
     )
+    def some_ask(
+        self,
+        place: int,
+        reach: int,
+        rank: int,
+        share: str,
+        fresh: bool,
+        patience_s: float,
+        as_task: bool,
+        only: set[int] | None,
+        many: int,
+    ) -> None:
+        for _ in range(many):
+            self.somebody_asks(place, reach, rank, share, fresh, patience_s, as_task, only)
+
     def somebody_asks(
         self,
         place: int,
@@ -258,8 +274,20 @@ class GateMachine(RuleBasedStateMachine):
             if pool.waiting:
                 assert pool.in_use >= self.numbers.max_in_flight
 
+    def nobody_is_forgotten(self) -> None:
+        """Whoever asked hears something when all time is over, also while no slot comes free."""
+        for _ in range(2):  # the second time for connects that began at the end of the first
+            self.now += 100.0
+            for pool in self.pools:
+                self.inside(partial(pool.tick, self.now))
+            for _ in range(8):
+                self.turn()
+        assert self.gate.is_empty
+        assert self.askers == []
+
     def teardown(self) -> None:
         if hasattr(self, "gate"):
+            self.nobody_is_forgotten()
             for asker in list(self.askers):
                 carrier = asker.carrier
                 if isinstance(carrier, asyncio.Task):

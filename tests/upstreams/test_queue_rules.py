@@ -80,6 +80,15 @@ def test_under_sustained_overload_the_newest_is_served_first_and_then_it_is_as_b
     assert drained(queue, now + 0.03) == later  # it was empty for a moment
 
 
+def test_each_who_comes_and_each_who_goes_is_a_look_at_the_waits() -> None:
+    first, second = Entry(since=0.0), Entry(since=2 * TARGET_S)
+    queue = queue_of(first)
+    queue.push(second, second.since)  # a look: the head has waited for too long
+    assert queue.pop(second.since + 1.1 * INTERVAL_S) is second  # and still does half a second later
+    assert queue.pop(second.since + 1.1 * INTERVAL_S) is first
+    assert not queue.is_newest_first(NORMAL)
+
+
 def test_under_sustained_overload_the_newest_of_all_tenants_is_first() -> None:
     entries = [Entry(share=at, since=at / 100.0) for at in range(5)]
     queue = queue_of(*entries)
@@ -232,6 +241,15 @@ def test_in_a_full_line_the_longest_tenant_makes_room_for_a_shorter_one() -> Non
     assert drained(queue, 0.0) == [flood[0], few, third]
 
 
+def test_a_lower_bound_sends_nobody_away_but_one_for_each_who_comes() -> None:
+    queue = queue_of(*[Entry("a", rank=BACKGROUND, since=at) for at in (0.0, 1.0, 2.0, 3.0)])
+    queue.max_waiting = 2
+    comes = Entry("b", since=4.0)
+    assert queue.judge(comes, 4.0, None) is None
+    assert len(queue.push(comes, 4.0)) == 1
+    assert len(queue) == 4
+
+
 def test_in_a_full_line_the_worst_class_makes_room() -> None:
     entries = [Entry(rank=NORMAL), Entry(rank=BACKGROUND, name="1"), Entry(rank=BACKGROUND, name="2")]
     queue = queue_of(*entries, most=3)
@@ -273,6 +291,20 @@ def test_memory_does_not_grow_with_those_who_have_left() -> None:
         queue.push(Entry(expires_at=1e9), float(at))
         queue.pop(float(at))
     assert len(queue._ends) < 200
+
+
+def test_those_who_stay_end_in_time_however_many_have_left() -> None:
+    ends = [float(number * 37 % 60) for number in range(60)]
+    queue = queue_of()
+    for number, end in enumerate(ends):
+        queue.push(Entry(expires_at=end, name=str(end)), 0.0)
+        for leaving in range(20):
+            leaver = Entry(expires_at=float((number + 7 * leaving) % 60))
+            queue.push(leaver, 0.0)
+            queue.remove(leaver)
+    assert len(queue._ends) < 400
+    for end in sorted(ends):
+        assert [entry.name for entry in queue.expired(end)] == [str(end)]
 
 
 # -- no chance --

@@ -128,18 +128,17 @@ class Proxy:
             head += b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         else:
             head += b"\r\n"
-        answer = connection.send(
-            head,
-            rest,
-            expects_none=request.method == b"HEAD",
-            upgrade=bool(request.upgrade),
-            deadline_at=monotonic() + 2.0,
-            stall_s=1.0,
-            release=release,
-            informational=exchange.downstream.informational,
-        )
         try:
-            return await answer
+            return await connection.send(
+                head,
+                rest,
+                expects_none=request.method == b"HEAD",
+                upgrade=bool(request.upgrade),
+                deadline_at=monotonic() + 2.0,
+                stall_s=1.0,
+                release=release,
+                informational=exchange.downstream.informational,
+            )
         except ProxyError:
             raise
         except BaseException:
