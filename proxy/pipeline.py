@@ -15,8 +15,9 @@ from proxy.cache.stage import disowns, finish, invalidate, look_up, look_up_now,
 from proxy.clients.stage import identify
 from proxy.consistent import fallback, fetch
 from proxy.core.errors import ErrorKind, ProxyError
+from proxy.http.message import Response
 from proxy.limits.settlement import settle, take_costs
-from proxy.limits.stage import UNDECIDED, admit, admit_now
+from proxy.limits.stage import UNDECIDED, admit
 from proxy.observe.stage import record
 from proxy.over_limit import try_instead
 from proxy.routing.stage import decorate, match_route
@@ -25,7 +26,6 @@ from proxy.wire.stage import explain, respond
 if TYPE_CHECKING:
     from proxy.app import Services
     from proxy.exchange import Exchange
-    from proxy.http.message import Response
 
 
 async def serve(exchange: Exchange, services: Services) -> None:
@@ -62,12 +62,12 @@ async def answer(exchange: Exchange, services: Services) -> Response:
     """The response that the client gets. Raises ProxyError when there can be none."""
     if (refusal := match_route(exchange)) is not None:
         return refusal
-    challenge = identify(exchange)
+    challenge = identify(exchange)  # limits come before it, or guessing passwords and keys would be free
     route, limiter = exchange.route, services.limiter
     assert route is not None
-    # limits come before the challenge, or guessing passwords and keys would be free
     if route.limits or not limiter.controls.is_empty:
-        refusal = admit_now(exchange, limiter) if limiter.is_immediate else await admit(exchange, limiter)
+        refused = admit(exchange, limiter)
+        refusal = refused if refused is None or isinstance(refused, Response) else await refused
         if refusal is UNDECIDED:
             refusal = await try_instead(exchange, services)
         if refusal is not None:

@@ -15,20 +15,20 @@ wall = time
 
 
 class DateField:
-    """The value of the Date field, formatted at most once a second."""
+    """The field line of Date with its CRLF, formatted at most once a second (RFC 9110 §6.6.1)."""
 
-    __slots__ = ("_second", "value")
+    __slots__ = ("_second", "line")
 
     def __init__(self) -> None:
         self._second = -1
-        self.value = b""
+        self.line = b""
 
-    def at(self, now_wall: float) -> bytes:
+    def line_at(self, now_wall: float) -> bytes:
         second = int(now_wall)
         if second != self._second:
             self._second = second
-            self.value = format_date(second)
-        return self.value
+            self.line = b"Date: %b\r\n" % format_date(second)
+        return self.line
 
 
 DATE: Final = DateField()

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 log = logging.getLogger("weir.tasks")
 _running: set[asyncio.Task[Any]] = set()
+_OVER: Final[Any] = object()
 T = TypeVar("T")
 
 
@@ -35,12 +36,12 @@ def start_now(coroutine: Coroutine[Any, Any, None]) -> Run | None:
     aiohttp's client do; futures, `asyncio.wait` and Signal do not). Its exceptions are logged.
     """
     try:
-        waiting_for = coroutine.send(None)
-    except StopIteration:
-        return None  # most exchanges: denied, or answered from the cache
+        waiting_for = next(coroutine.__await__(), _OVER)  # a StopIteration that nobody makes costs nothing
     except BaseException as escaped:
         _report(escaped)
         return None
+    if waiting_for is _OVER:
+        return None  # most exchanges: denied, or answered from the cache
     run = Run(coroutine)
     run.wait(waiting_for)
     return None if run.is_over else run

@@ -29,6 +29,21 @@ KILL_SWITCH: Final = "kill-switch"
 _TYPES: Final = "https://iana.org/assignments/http-problem-types#"
 
 
+class Denied(Response):
+    """The 429 of a limit."""
+
+    status = STATUS
+    reason = REASON
+    block = BLOCK
+    content_length = None
+    error = ErrorKind.RATE_LIMITED
+
+    def __init__(self, document: bytes) -> None:
+        """`document`: all but DOCUMENT_END."""
+        self.fields = []
+        self.content = document + DOCUMENT_END
+
+
 def document_head(violated: Sequence[str]) -> bytes:
     """The problem document (RFC 9457) up to the request's identifier; `DOCUMENT_END` goes behind that."""
     document = {

@@ -40,8 +40,6 @@ class MemoryStore:
 
     __slots__ = ("_ends", "_entries", "_hand", "_max_keys", "_ring", "_wall_of", "stats")
 
-    is_immediate: bool = True
-
     def __init__(
         self, max_keys: int, stats: StoreStats | None = None, wall_of: Callable[[float], float] = _wall_of
     ) -> None:

@@ -1,12 +1,13 @@
 """Admit: every limit of the route is asked, and all are charged or none.
 
-The ordinary way, in `admit_now` and `admit`, is for clients whose limits are enforced and nothing else. Whatever is
+The ordinary way, in `admit` and `_wait`, is for clients whose limits are enforced and nothing else. Whatever is
 special about a client or a limit is known from its terms, and takes the other way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ErrorKind
 from proxy.core.units import format_duration
 from proxy.http.message import Response
-from proxy.limits.denial import BLOCK, DOCUMENT_END, REASON, STATUS, blocked, document_head, killed, listed
+from proxy.limits.denial import REASON, STATUS, Denied, blocked, document_head, killed, listed
 from proxy.limits.fields import FieldRenderer
 from proxy.limits.held import Held
 from proxy.limits.ladder import Ladder, Step, common
@@ -44,7 +45,7 @@ UNDECIDED: Final = Response(STATUS, REASON, [])
 class Limiter:
     """A store, and how its verdicts are told. After a reload: a new Limiter over the same store, controls and held."""
 
-    __slots__ = ("_documents", "clock", "controls", "fields", "held", "is_immediate", "silent_fields", "store", "turns")
+    __slots__ = ("_documents", "clock", "controls", "fields", "held", "silent_fields", "store", "turns")
 
     def __init__(
         self,
@@ -61,7 +62,6 @@ class Limiter:
         self.fields = FieldRenderer(settings)
         self.silent_fields = FieldRenderer(settings.model_copy(update={"fields": ()}))
         self.turns = Turns(settings.max_delayed)
-        self.is_immediate = store.is_immediate  # then `admit_now` will do
         self._documents: dict[tuple[LimitPolicy, ...], bytes] = {}
 
     def document_head(self, violated: tuple[LimitPolicy, ...]) -> bytes:
@@ -74,15 +74,25 @@ class Limiter:
         return head
 
 
-def admit_now(exchange: Exchange, limiter: Limiter) -> Response | None:
-    """`admit` without waiting, for a limiter that `is_immediate`."""
+def admit(exchange: Exchange, limiter: Limiter) -> Response | Coroutine[Any, Any, Response | None] | None:
+    """None when the request may pass, else what it gets instead, or UNDECIDED: then `on_limit` has more to try.
+
+    A coroutine when the store has to be waited for, `store_timeout` at most: await it for one of these. Never raises.
+    """
     known = exchange.client.limit_keys
     if known is None or known[0] is not exchange.route or known[1] != limiter.controls.generation:
         known = _settle(exchange, limiter)
+    verdict: Any
     if known[4] is not None:
-        verdict: Any = _ask(exchange, limiter, known[4])
-        return verdict if type(verdict) is not Verdict else _conclude(exchange, limiter, known[4], verdict)
+        verdict = _ask(exchange, limiter, known[4])
+        if verdict is None or type(verdict) is Response:
+            return verdict
+        if type(verdict) is not Verdict:
+            return _wait(exchange, limiter, known[4], verdict)
+        return _conclude(exchange, limiter, known[4], verdict)
     verdict = limiter.store.decide(known[2], known[3], exchange.received_at)
+    if type(verdict) is not Verdict:
+        return _wait(exchange, limiter, None, verdict)
     verdict.fields = limiter.fields
     exchange.decision = verdict
     if verdict.denied:
@@ -95,25 +105,13 @@ def admit_now(exchange: Exchange, limiter: Limiter) -> Response | None:
     return None
 
 
-async def admit(exchange: Exchange, limiter: Limiter) -> Response | None:
-    """None when the request may pass, else what it gets instead, or UNDECIDED: then `on_limit` has more to try.
-
-    May wait for the store, `store_timeout` at most. Never raises.
-    """
-    known = exchange.client.limit_keys
-    if known is None or known[0] is not exchange.route or known[1] != limiter.controls.generation:
-        known = _settle(exchange, limiter)
-    verdict: Any
-    if known[4] is not None:
-        verdict = _ask(exchange, limiter, known[4])
-        if verdict is None or type(verdict) is Response:
-            return verdict
-        if type(verdict) is not Verdict:
-            verdict = await verdict
-        return _conclude(exchange, limiter, known[4], verdict)
-    verdict = limiter.store.decide(known[2], known[3], exchange.received_at)
-    if type(verdict) is not Verdict:
-        verdict = await verdict
+async def _wait(
+    exchange: Exchange, limiter: Limiter, terms: Terms | None, decided: Awaitable[Verdict]
+) -> Response | None:
+    """`admit`, from the moment that the store is asked."""
+    verdict = await decided
+    if terms is not None:
+        return _conclude(exchange, limiter, terms, verdict)
     verdict.fields = limiter.fields
     exchange.decision = verdict
     if verdict.denied:
@@ -193,10 +191,12 @@ async def admit_to_replica(exchange: Exchange, limiter: Limiter) -> bool:
 
 def divert(exchange: Exchange, violated: Sequence[LimitPolicy] | None = None) -> None:
     """The request got something better than a 429 after all, from the cache or a replica."""
-    verdict: Verdict = exchange.decision
+    verdict: Verdict = copy(exchange.decision)  # other requests may have got the same
     for policy in violated or verdict.violated or verdict.policies:
         policy.stats.diverted += 1
     verdict.retry_after_s = 0.0  # what it got is no refusal: the fields tell the quota and no wait
+    verdict.told_by = None
+    exchange.decision = verdict
     exchange.error = None
 
 
@@ -299,11 +299,8 @@ def _deny(exchange: Exchange, limiter: Limiter, verdict: Verdict) -> Response:
         policy.stats.denied += 1
     if verdict.mode is not DENY:  # as in _note_offender, without the call
         verdict.policy.stats.offenders.note(verdict.key, exchange.received_at)
-    head = violated[0].denial if len(violated) == 1 else limiter.document_head(violated)
-    response = Response(STATUS, REASON, [], head + exchange.id + DOCUMENT_END)
-    response.block = BLOCK
-    response.error = exchange.error = _RATE_LIMITED
-    return response
+    exchange.error = _RATE_LIMITED
+    return Denied((violated[0].denial if len(violated) == 1 else limiter.document_head(violated)) + exchange.id)
 
 
 def _note_offender(exchange: Exchange, verdict: Verdict) -> None:

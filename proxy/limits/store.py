@@ -64,9 +64,6 @@ class StoreStats:
 class LimitStore(Protocol):
     """Decides. `now` is monotonic; a shared store goes by its own clock and uses `now` for its patience only."""
 
-    is_immediate: bool
-    """`decide` always returns a Verdict itself, never something to wait for."""
-
     stats: StoreStats
 
     def decide(

@@ -37,11 +37,15 @@ class Verdict:
         "remaining",
         "reset_s",
         "retry_after_s",
+        "told",
+        "told_by",
         "violated",
         "would_deny",
     )
 
     fields: FieldRenderer  # set by the stage: how the limits are announced
+    told: bytes  # the field lines, once they were asked for
+    told_by: FieldRenderer | None
 
     def __init__(
         self,
@@ -69,10 +73,16 @@ class Verdict:
         self.mode = mode
         self.would_deny = would_deny  # those that are not enforced and would have refused
         self.delay_s = delay_s  # admitted, but must wait that long before it goes on
+        self.told_by = None
 
     def lines(self, now_wall: float) -> bytes:
-        """The field lines that tell the client, each ending in CRLF. `now_wall` only matters for `reset: epoch`."""
-        return self.fields.render(self, now_wall)
+        """The field lines that tell the client, each ending in CRLF. `now_wall` only matters for `reset: epoch`.
+
+        Rendered once: a denial that holds for others too (deny_cache.py) says the same to all of them.
+        """
+        if self.told_by is not self.fields:
+            self.told, self.told_by = self.fields.render(self, now_wall), self.fields
+        return self.told
 
     def __repr__(self) -> str:
         what = f"denied for {self.retry_after_s:.3f}s" if self.denied else f"admitted, {self.remaining} left"

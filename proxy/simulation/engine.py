@@ -22,7 +22,7 @@ from proxy.limits.ladder import Step
 from proxy.limits.limit import Limit
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.settlement import settle, take_costs
-from proxy.limits.stage import UNDECIDED, Limiter, admit_now, admit_to_replica, refuse
+from proxy.limits.stage import UNDECIDED, Limiter, admit, admit_to_replica, refuse
 from proxy.routing.stage import match_route
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ class Engine:
         route = exchange.route
         assert route is not None
         if route.limits:
-            answer = admit_now(exchange, self.limiter)
+            refused = admit(exchange, self.limiter)
+            assert refused is None or isinstance(refused, Response), "counts in memory are there at once"
+            answer = refused
             first = exchange.decision
             if answer is UNDECIDED:
                 answer = self._try_instead(exchange)

@@ -68,7 +68,7 @@ def respond(exchange: Exchange, response: Response) -> Coroutine[Any, Any, None]
     block = response.block
     parts = [
         _block(response) if block is None else block,
-        b"" if response.has_date else b"Date: %b\r\n" % DATE.at(now_wall),  # RFC 9110 §6.6.1
+        b"" if response.has_date else DATE.line_at(now_wall),
         b"" if decision is None else decision.lines(now_wall),
         b"Cache-Status: weir; %b\r\n" % cache_status if cache_status else b"",
     ]

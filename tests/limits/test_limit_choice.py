@@ -19,7 +19,7 @@ from proxy.limits.describe import describe
 from proxy.limits.limit import Limit
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
-from proxy.limits.stage import Limiter, admit_now
+from proxy.limits.stage import Limiter, admit
 
 IDENTIFIER = b"0192f0c1-2b3a-7000-9b1c-4dd7f0a1b2c3"
 
@@ -58,7 +58,9 @@ class Line:
         exchange: Any = Exchange(request, None, None, who, False, IDENTIFIER, now)  # type: ignore[arg-type]
         exchange.route = self.route
         self.last = exchange
-        return admit_now(exchange, self.limiter)
+        refusal = admit(exchange, self.limiter)
+        assert refusal is None or isinstance(refusal, Response)
+        return refusal
 
     def passes(self, who: Client, most: int = 50, now: float = 100.0) -> int:
         """How many requests of a client pass at once."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.clock import monotonic
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
@@ -51,6 +53,37 @@ def test_the_verdict_of_a_cached_denial_has_the_numbers_of_now() -> None:
     assert verdict.remaining == 0
     assert verdict.violated == (PER_IP,)
     assert (verdict.policy, verdict.key, verdict.mode) == (PER_IP, PER_IP.prefix + b"a", SHARED)
+
+
+@given(
+    retry_after_s=st.floats(0.5, 50.0),
+    reset_s=st.floats(0.5, 50.0),
+    gaps=st.lists(st.floats(0.0, 1.5), min_size=1, max_size=40),
+)
+def test_who_asks_again_is_told_the_seconds_that_are_left(
+    retry_after_s: float, reset_s: float, gaps: list[float]
+) -> None:
+    cache = DenyCache()
+    cache.note(PER_IP, PER_IP.prefix + b"a", 0, reset_s, retry_after_s, 1000.0)
+    policies, keys, now = (PER_IP,), [PER_IP.prefix + b"a"], 1000.0
+    for gap in gaps:
+        now += gap
+        verdict = cache.judge(policies, keys, now)
+        if verdict is None:
+            assert now >= 1000.0 + retry_after_s * 0.999
+            break
+        assert ceil(verdict.retry_after_s) == ceil(1000.0 + retry_after_s - now)
+        assert ceil(verdict.reset_s) == ceil(max(1000.0 + reset_s - now, 0.0))
+
+
+def test_the_same_client_gets_the_same_verdict_within_a_second_and_others_their_own() -> None:
+    cache = cached((PER_IP, 30.5))
+    policies, keys = (PER_IP,), [PER_IP.prefix + b"a"]
+    first = cache.judge(policies, keys, 1000.0)
+    assert cache.judge(policies, keys, 1000.4) is first
+    assert cache.judge(policies, keys, 1000.6) is not first
+    other = policy()
+    assert cache.judge((other,), keys, 1000.0) is None, "other numbers have to be asked for"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import LimitPolicy
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.settlement import settle, take_costs
-from proxy.limits.stage import UNDECIDED, Limiter, admit, admit_now, admit_to_replica, refuse, wait_for_turn
+from proxy.limits.stage import UNDECIDED, Limiter, admit, admit_to_replica, divert, refuse, wait_for_turn
 from proxy.limits.turns import Turns
 
 NOW = 1000.0
@@ -83,7 +84,9 @@ class Line:
 
     def admit(self) -> tuple[Exchange, Response | None]:
         made = self.exchange()
-        return made, admit_now(made, self.limiter)
+        refusal = admit(made, self.limiter)
+        assert refusal is None or isinstance(refusal, Response)
+        return made, refusal
 
     def run(self, status: int = 200, *, sent: int = 0, **fields: str) -> Exchange:
         """A request that is admitted, answered and settled."""
@@ -146,7 +149,7 @@ def test_a_field_of_the_request_says_nothing_of_the_cost() -> None:
     line = Line(limit(cost={"response_field": "X-Cost", "reserve": 5}))
     made = line.exchange()
     made.request.index[b"x-cost"] = b"0"
-    assert admit_now(made, line.limiter) is None
+    assert admit(made, line.limiter) is None
     made.status = 200
     settle(made, line.limiter)
     assert line.left() == 5
@@ -269,8 +272,6 @@ def test_no_two_admissions_have_one_name_whatever_their_requests_are_called() ->
 
 async def test_who_leaves_while_the_store_decides_holds_nothing() -> None:
     class Slow(Moved):
-        is_immediate = False
-
         def decide(self, *asked: Any) -> Any:
             verdict = super().decide(*asked)
             future = asyncio.get_running_loop().create_future()
@@ -283,7 +284,9 @@ async def test_who_leaves_while_the_store_decides_holds_nothing() -> None:
 
     async def serve() -> None:
         try:
-            await admit(made, line.limiter)
+            refusal = admit(made, line.limiter)
+            assert isinstance(refusal, Coroutine)
+            await refusal
         finally:
             if made.settles is not None:
                 settle(made, line.limiter)
@@ -417,6 +420,18 @@ async def test_a_replica_has_a_budget_of_its_own_of_the_same_size() -> None:
         assert made.replicas_only is outcomes[-1]
     assert outcomes == [True, True, True, False, False]
     assert diverting.stats.diverted == 3
+
+
+def test_who_gets_something_better_than_a_429_changes_nothing_for_others_with_the_same_verdict() -> None:
+    line = Line(limit(rate="1/h"))
+    line.admit()
+    made, _ = line.admit()
+    other = line.exchange()
+    other.decision = made.decision
+    assert b"Retry-After" in made.decision.lines(0.0)
+    divert(made)
+    assert b"Retry-After" not in made.decision.lines(0.0)
+    assert b"Retry-After" in other.decision.lines(0.0)
 
 
 async def test_limits_that_did_not_refuse_are_charged_as_ever() -> None:

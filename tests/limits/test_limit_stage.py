@@ -15,7 +15,7 @@ from proxy.limits.describe import describe
 from proxy.limits.limit import Limit
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
-from proxy.limits.stage import Limiter, admit, admit_now
+from proxy.limits.stage import Limiter, admit
 from proxy.limits.verdict import DENY, LOCAL
 
 IDENTIFIER = b"0192f0c1-2b3a-7000-9b1c-4dd7f0a1b2c3"
@@ -56,8 +56,6 @@ def exchange(*limits: Limit, user: str | None = None) -> Exchange:
 class SlowStore(MemoryStore):
     """Memory that answers later, as a shared store does."""
 
-    is_immediate = False
-
     def decide(self, *asked: Any) -> Any:
         verdict = super().decide(*asked)
         future = asyncio.get_running_loop().create_future()
@@ -65,15 +63,18 @@ class SlowStore(MemoryStore):
         return future
 
 
-@pytest.fixture(params=["now", "async", "waiting"])
+@pytest.fixture(params=["now", "waiting"])
 def admitting(request: pytest.FixtureRequest) -> Any:
-    """Each way to admit: without waiting, as a coroutine that does not wait, and as one that does."""
+    """Each way to admit: without waiting, and with."""
     store = SlowStore(1000) if request.param == "waiting" else MemoryStore(1000)
     limiter = Limiter(LimiterSettings(), store)
-    assert limiter.is_immediate == (request.param != "waiting")
 
     async def run(made: Exchange) -> Response | None:
-        return admit_now(made, limiter) if request.param == "now" else await admit(made, limiter)
+        refused = admit(made, limiter)
+        if refused is None or isinstance(refused, Response):
+            return refused  # there was nothing to ask
+        assert request.param == "waiting"
+        return await refused
 
     run.store = store  # type: ignore[attr-defined]
     return run

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from math import ceil, inf
 from typing import Final
 
 from proxy.limits.policy import LimitPolicy
@@ -22,7 +23,29 @@ LONGEST_SETTLED_S: Final = 1.0  # what was reserved may come back at any moment
 MOST_KEYS: Final = 32_768
 _DRIFT: Final = 0.9995  # of a wait: clocks differ by less than 500 parts in a million
 
-Entry = tuple[LimitPolicy, float, int, float, float]  # policy, until_at, remaining, reset_at, retry_at
+
+class Entry:
+    """One denial. Who is refused asks again at once, so its verdict is kept for as long as the seconds in it hold."""
+
+    __slots__ = ("policy", "remaining", "reset_at", "retry_at", "same_until", "until_at", "verdict")
+
+    def __init__(self, policy: LimitPolicy, until_at: float, remaining: int, reset_at: float, retry_at: float) -> None:
+        self.policy = policy
+        self.until_at = until_at
+        self.remaining = remaining
+        self.reset_at = reset_at
+        self.retry_at = retry_at
+        self.verdict: Verdict | None = None
+        self.same_until = 0.0
+
+    def judge(self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], now: float) -> Verdict:
+        """For a request that has no other limit. Whoever changes what it says must not change the verdict itself."""
+        reset_s = max(self.reset_at - now, 0.0)
+        wait_s = self.retry_at - now
+        verdict = Verdict(policies, keys, self.policy, keys[0], self.remaining, reset_s, wait_s, policies, SHARED)
+        self.verdict = verdict
+        self.same_until = now + min(_part_of_second(reset_s), _part_of_second(wait_s))
+        return verdict
 
 
 class DenyCache:
@@ -42,16 +65,15 @@ class DenyCache:
         entry = self.entries.get(key)
         if entry is None:
             return None
-        policy, until_at, remaining, reset_at, retry_at = entry
-        if now >= until_at:
+        verdict = entry.verdict
+        if verdict is not None and now < entry.same_until and verdict.policies is policies:
+            return verdict
+        if now >= entry.until_at:
             del self.entries[key]
             return None
-        if policy is not policies[0] or not policy.is_enforced:
+        if entry.policy is not policies[0] or not entry.policy.is_enforced:
             return None
-        reset_s = reset_at - now
-        if reset_s < 0.0:
-            reset_s = 0.0
-        return Verdict(policies, keys, policy, key, remaining, reset_s, retry_at - now, policies, SHARED)
+        return entry.judge(policies, keys, now)
 
     def note(
         self, policy: LimitPolicy, key: bytes, remaining: int, reset_s: float, retry_after_s: float, asked_at: float
@@ -62,7 +84,7 @@ class DenyCache:
         longest_s = LONGEST_SETTLED_S if policy.is_settled else LONGEST_S
         until_at = asked_at + min(retry_after_s * _DRIFT, longest_s)
         entries = self.entries
-        entries[key] = policy, until_at, remaining, asked_at + reset_s, asked_at + retry_after_s
+        entries[key] = Entry(policy, until_at, remaining, asked_at + reset_s, asked_at + retry_after_s)
         if len(entries) > self._most:
             entries.popitem(last=False)
 
@@ -76,7 +98,7 @@ class DenyCache:
             self.entries.clear()
             return
         entries = self.entries
-        for key in [key for key, entry in entries.items() if entry[0].prefix == policy.prefix]:
+        for key in [key for key, entry in entries.items() if entry.policy.prefix == policy.prefix]:
             del entries[key]
 
     def __len__(self) -> int:
@@ -90,21 +112,25 @@ class DenyCache:
         at = b""
         for policy, key in zip(policies, keys):  # noqa: B905 - of one length by contract, and strict costs 0.1 us
             entry = entries.get(key)
-            if entry is None or entry[0] is not policy:
+            if entry is None or entry.policy is not policy:
                 continue
-            if now >= entry[1]:
+            if now >= entry.until_at:
                 del entries[key]
             elif not policy.is_enforced:
                 would_deny.append(policy)
             else:
                 violated.append(policy)
-                if tightest is None or entry[4] > tightest[4]:
+                if tightest is None or entry.retry_at > tightest.retry_at:
                     tightest = entry
                     at = key
         if tightest is None:
             return None  # what is not enforced never denies, and is asked along with the rest
-        policy, _, remaining, reset_at, retry_at = tightest
         return Verdict(
-            *(policies, keys, policy, at, remaining),
-            *(max(reset_at - now, 0.0), retry_at - now, tuple(violated), SHARED, tuple(would_deny)),
+            *(policies, keys, tightest.policy, at, tightest.remaining),
+            *(max(tightest.reset_at - now, 0.0), tightest.retry_at - now, tuple(violated), SHARED, tuple(would_deny)),
         )
+
+
+def _part_of_second(left_s: float) -> float:
+    """For so long `left_s` stays the same number of seconds, rounded up."""
+    return left_s - ceil(left_s) + 1.0 if left_s < inf else inf

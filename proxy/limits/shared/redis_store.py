@@ -50,8 +50,6 @@ _MOST_SETS: Final = 4096
 class RedisStore:
     """Shared counts, and this process's share of them for as long as the store is away."""
 
-    is_immediate: bool = False
-
     def __init__(self, url: str, settings: LimiterSettings, listener: Listener) -> None:
         """Raises ValueError for a URL that is no store's. Nothing is opened before `start`."""
         self.stats = StoreStats()
