@@ -89,11 +89,14 @@ def test_clients_without_a_name_see_their_own_writes(stand: Stand, configure: St
     assert known >= 0.9 * tally.writes
 
 
-def test_most_reads_stay_on_replicas_although_a_fifth_of_the_requests_write(stand: Stand, configure: StartWeir) -> None:
+@pytest.mark.parametrize("reads", [500, pytest.param(6000, marks=pytest.mark.long)])
+def test_most_reads_stay_on_replicas_although_a_fifth_of_the_requests_write(
+    stand: Stand, configure: StartWeir, reads: int
+) -> None:
     lagging(stand, "100ms", "100ms")
     weir = configure(stand.config())
     in_rotation(weir, 2)
-    tally = play(port_of(weir), users=150, reads=500, think_s=1.0, seed=80)
+    tally = play(port_of(weir), users=150, reads=reads, think_s=1.0, seed=80)
     assert_nobody_saw_the_past(tally)
     assert tally.on_replicas >= 0.8, tally.by_instance
 
