@@ -21,6 +21,7 @@ upstreams:
   app:
     primary: http://127.0.0.1:{backend}
     pool: {{max_in_flight: 512, max_idle: 512, queue: 1024}}
+    eject: off  # its answers are bad on purpose
 access_log: {{path: {log}, sample: 100%, slow: 1s}}
 drain: {{timeout: {drain}}}
 wire: {wire}

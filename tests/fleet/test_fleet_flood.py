@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 import pytest
+from redis import Redis
 
 from tests.fleet.flood import SPENT_UP, flood
 from tests.fleet.load import Shot, fire
@@ -39,6 +40,8 @@ def test_a_million_keys_in_a_minute_fit_into_64_mib(algorithm: str, keys: int) -
     "keys", [pytest.param(30_000, id="30,000"), pytest.param(MILLION, id="a million", marks=pytest.mark.long)]
 )
 def test_a_shared_store_keeps_the_flood_out_of_this_process(store: Store, keys: int) -> None:
+    with Redis(unix_socket_path=store.url.removeprefix("unix://")) as admin:
+        admin.flushall()  # the keys of the row before are the same
     found = flood("gcra", keys, store.url)
     assert found["bytes"] <= MOST_BYTES, f"{found['bytes'] / 2**20:.1f} MiB"
     assert found["degraded"] == 0
