@@ -27,7 +27,7 @@ def upstreams(ask: Ask, name: Annotated[str | None, typer.Argument(help="Only th
 
 
 def _print(found: Sequence[Mapping[str, Any]]) -> None:
-    """Two tables: the connections of each endpoint, then the classes of those who wait or did."""
+    """The connections of each endpoint, the classes of those who wait or did, and limits that follow the backend."""
     if not found:
         print("there are no upstreams")
         return
@@ -44,8 +44,22 @@ def _print(found: Sequence[Mapping[str, Any]]) -> None:
     waits = [row for upstream in found for row in _waits(upstream)]
     if waits:
         print()
-        columns = ("upstream", "class", "waiting", "order", "served after a wait", "mean wait", "refused", "left")
-        print_table(columns, waits, numbers=(2, 4, 5, 6, 7))
+        of_waits = (
+            "upstream",
+            "class",
+            "waiting",
+            "order",
+            "served after a wait",
+            "mean wait",
+            "refused",
+            "left",
+        )
+        print_table(of_waits, waits, numbers=(2, 4, 5, 6, 7))
+    limits = [_limit(upstream) for upstream in found if upstream["queue"].get("adaptive")]
+    if limits:
+        print()
+        of_limits = ("upstream", "adaptive", "limit", "p90", "usual", "held back", "cuts")
+        print_table(of_limits, limits, numbers=(2, 3, 4, 5, 6))
 
 
 def _waits(upstream: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -57,8 +71,20 @@ def _waits(upstream: Mapping[str, Any]) -> list[tuple[Any, ...]]:
             continue
         mean = f"{seen['wait_s'] / served * 1000:.0f} ms" if served else "-"
         order = "newest first" if seen["newest_first"] else "oldest first"
+        if seen.get("shed"):
+            order = "refused at once"
         rows.append((upstream["name"], word, seen["waiting"], order, served, mean, refused, seen["left"]))
     return rows
+
+
+def _limit(upstream: Mapping[str, Any]) -> tuple[Any, ...]:
+    seen = upstream["queue"]["adaptive"]
+    times = _ms(seen["p90_s"]), _ms(seen["usual_s"])
+    return upstream["name"], seen["mode"], seen["limit"], *times, seen["held_back"], sum(seen["cuts"].values())
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def _yes(value: bool) -> str:

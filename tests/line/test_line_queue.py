@@ -377,6 +377,24 @@ routes: [{{name: both, upstream: both}}]
 TOKEN = "a-token-of-the-queue-tests"
 
 
+def test_the_operator_sees_limits_that_follow_the_backend(configure: Configure, hub: Hub) -> None:
+    backend = Backend(hub, "followed")
+    weir = configure(f"""
+operator: {{tokens: {{ops: "sha256:{sha256(TOKEN.encode()).hexdigest()}"}}}}
+upstreams: {{followed: {{primary: {backend.url}, pool: {{max_in_flight: 16, adaptive: {{mode: observe}}}}}}}}
+routes: [{{name: one, upstream: followed}}]
+""")
+    assert weir.get("/one").status == 200
+
+    def row() -> list[str] | None:
+        said = CliRunner().invoke(verbs, ["upstreams", "--admin", weir.admin], env={"WEIR_TOKEN": TOKEN})
+        assert said.exit_code == 0, said.output
+        rows = [line.split() for line in said.stdout.splitlines()]
+        return next((row for row in rows if row[:3] == ["followed", "observe", "16"] and row[4] == "ms"), None)
+
+    assert eventually(row)[-2:] == ["0", "0"]
+
+
 def test_the_operator_sees_connections_and_who_waits(configure: Configure, hub: Hub) -> None:
     backend, keeper = Backend(hub, "seen"), Gatekeeper()
     backend.on("/hold", keeper)
