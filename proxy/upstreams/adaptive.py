@@ -25,6 +25,7 @@ HALF: Final = 0.5  # after a reading in which the database kept clients waiting;
 _LATE_WEIGHT: Final = 0.1  # of a late window in what is usual: else a constant overload would become what is usual
 _FAR_ABOVE: Final = 2.0  # what is usual, over what is seen: the backend is quicker than it was
 _SINKS: Final = 0.95  # then, with each window
+_OWN: Final = 3.0  # times our own lateness: an answer may have lain here for that long, and then nothing is known
 _FIRST_S: Final = 1.0  # of load, before the first measurement: new connections and the first answers tell little
 _LOWEST_S: Final = 5.0  # at the least limit it is measured again: that costs nothing there, and it may just be slower
 _UNBOUNDED: Final = 1 << 30
@@ -113,12 +114,17 @@ class Adaptive:
 
     # -- what time and the database tell --
 
-    def tick(self, in_use: int, most: int, now: float) -> None:
-        """Move on; `most` are the slots that the configuration gives. Call it some twenty times a second."""
+    def tick(self, in_use: int, most: int, now: float, late_s: float = 0.0) -> None:
+        """Move on; `most` are the slots that the configuration gives. Call it some twenty times a second.
+
+        `late_s`: by how much this call is late. A process that is late itself finds every answer late, and gives a
+        backend that is well less and less: such times are not judged.
+        """
         self._most = most
         self._keep_in_bounds()
-        self._window.sees(in_use, now)
-        if self._window.timeouts:
+        self._window.sees(in_use, now, late_s)
+        measure = self._measure
+        if self._window.timeouts or (measure is not None and _OWN * late_s >= measure.before_s):
             self._measure = None  # no time for that
         if self._measure is not None:
             self._go_on_measuring(self._measure, in_use, now)
@@ -189,6 +195,8 @@ class Adaptive:
             self.limit *= CUT
             self.cuts["timeout"] += 1
         if p90_s is None:
+            return
+        if _OWN * window.late_s >= p90_s:
             return
         is_used = 2 * window.most_in_use >= self.limit
         usual_s = p90_s if self.usual_s is None else self.usual_s

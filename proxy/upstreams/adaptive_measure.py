@@ -23,15 +23,15 @@ MAX_STEP_S: Final = 2.0
 
 class Measure:
     """One measurement. `level` is what may be in use; when `tick` says that it is over, `usual_s` is what was found
-    (None: too little came) and `limit` the most that makes sense to go on with."""
+    (None: too little came) and `limit` the most that makes sense to go on with. `before_s`: what they took before."""
 
-    __slots__ = ("_before_s", "_began_at", "_latencies_s", "_least", "_settled_at", "level", "limit", "usual_s")
+    __slots__ = ("_began_at", "_latencies_s", "_least", "_settled_at", "before_s", "level", "limit", "usual_s")
 
     def __init__(self, limit: float, least: int, before_s: float, now: float) -> None:
         self.limit = limit
         self.usual_s: float | None = None
         self._least = least
-        self._before_s = before_s
+        self.before_s = before_s
         self._latencies_s: list[float] = []
         self._settled_at: float | None = None  # since when no more than `level` are in use
         self._begin(now)
@@ -49,11 +49,11 @@ class Measure:
         if len(self._latencies_s) < (FEW if is_late else ANSWERS):
             return is_late
         found_s = p90(self._latencies_s)
-        if found_s > GAINED * self._before_s or self.level <= self._least:
+        if found_s > GAINED * self.before_s or self.level <= self._least:
             self.usual_s = found_s
             return True
         self.limit = self.level
-        self._before_s = found_s
+        self.before_s = found_s
         self._begin(now)
         return False
 

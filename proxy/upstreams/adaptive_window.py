@@ -21,22 +21,25 @@ def p90(latencies_s: list[float]) -> float:
 class Window:
     """It has 100 ms, and more while hardly anything comes. Once it `is_over` it is read and opened anew."""
 
-    __slots__ = ("_began_at", "_latencies_s", "most_in_use", "timeouts")
+    __slots__ = ("_began_at", "_latencies_s", "late_s", "most_in_use", "timeouts")
 
     def __init__(self) -> None:
         self._began_at: float | None = None  # with the first look
         self._latencies_s: list[float] = []
         self.timeouts = 0
         self.most_in_use = 0
+        self.late_s = 0.0  # at most, of the looks
 
     def took(self, latency_s: float) -> None:
         if len(self._latencies_s) < MAX_ANSWERS:
             self._latencies_s.append(latency_s)
 
-    def sees(self, in_use: int, now: float) -> None:
-        """A look at the slots in use."""
+    def sees(self, in_use: int, now: float, late_s: float = 0.0) -> None:
+        """A look at the slots in use, that much later than it should have been."""
         if self._began_at is None:
             self._began_at = now
+        if late_s > self.late_s:
+            self.late_s = late_s
         if in_use > self.most_in_use:
             self.most_in_use = in_use
 
@@ -56,6 +59,7 @@ class Window:
         self._began_at = now
         self._latencies_s.clear()
         self.timeouts = self.most_in_use = 0
+        self.late_s = 0.0
 
     def elapsed_s(self, now: float) -> float:
         return 0.0 if self._began_at is None else now - self._began_at

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "private_gate"]
 
 _Some = tuple[int, frozenset[Address]]
+TICK_S: Final = 0.05  # `tick` is called this often
 _KINDS: Final = {
     Refusal.FULL: ErrorKind.QUEUE_FULL,
     Refusal.TIMEOUT: ErrorKind.QUEUE_TIMEOUT,
@@ -160,9 +161,9 @@ class Gate(Generic[ConnectionT]):
         """Send away who has waited too long. Every pool calls it; once is enough for each `now`."""
         if now == self._ticked_at:
             return
-        self._ticked_at = now
+        late_s, self._ticked_at = max(now - self._ticked_at - TICK_S, 0.0), now
         if self.adaptive is not None:
-            self._adapt(self.adaptive, now)
+            self._adapt(self.adaptive, now, late_s)
         for line in self._all_lines():
             self._expire(line, now)
             line.queue.observe(now)
@@ -297,8 +298,8 @@ class Gate(Generic[ConnectionT]):
         else:
             self.cap = adaptive.bound if total is None else min(adaptive.bound, total)
 
-    def _adapt(self, adaptive: Adaptive, now: float) -> None:
-        adaptive.tick(self.in_use, self.most, now)
+    def _adapt(self, adaptive: Adaptive, now: float, late_s: float) -> None:
+        adaptive.tick(self.in_use, self.most, now, late_s)
         before = self.cap
         self._find_cap()
         if before is not None and self.cap is not None and self.cap > before:

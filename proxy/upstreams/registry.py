@@ -18,7 +18,7 @@ from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.upstreams.address import Address
 from proxy.upstreams.endpoint import Endpoint
-from proxy.upstreams.gate import Gate
+from proxy.upstreams.gate import TICK_S, Gate
 from proxy.upstreams.group import Group
 from proxy.upstreams.health import NEVER
 from proxy.upstreams.hedging import Hedging
@@ -32,7 +32,6 @@ from proxy.upstreams.upstream import PoolNumbers, Upstream
 
 __all__ = ["GRACE_S", "TICK_S", "Endpoint", "Registry"]
 
-TICK_S: Final = 0.05
 GRACE_S: Final = 5.0  # from a reload to the drain of what it dropped: exchanges that began before it come this late
 
 _Key = tuple[str, Address, str]

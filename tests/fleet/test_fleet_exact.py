@@ -31,6 +31,8 @@ from tests.fleet.oracle import (
 from tests.fleet.recorder import Recorder
 from tests.line.store import Store
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 20
 RULES: dict[str, Rule] = {"gcra": Gcra(LIMIT, 1.0, LIMIT), "fixed": Fixed(LIMIT, 1.0), "sliding": Sliding(LIMIT, 1.0)}
 FACTORS = (0.5, 1.0, 2.0, 10.0)

@@ -13,6 +13,8 @@ from tests.fleet.load import Shot, evenly, fire
 from tests.fleet.member import Member
 from tests.fleet.recorder import Recorder
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 20
 NAMES = {"/gcra": ["gcra"], "/burst": ["burst"], "/fixed": ["fixed"], "/sliding": ["sliding"]}
 NAMES["/three"] = ["also-gcra", "also-fixed", "sliding"]

@@ -15,6 +15,8 @@ from tests.fleet.member import Member
 from tests.fleet.oracle import Fixed, Gcra, over_admitted
 from tests.fleet.recorder import Recorder
 
+pytestmark = pytest.mark.alone
+
 RATE, OFFERED, BURST = 500, 800, 50
 _runs = count(1)
 

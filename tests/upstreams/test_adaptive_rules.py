@@ -258,6 +258,37 @@ def test_a_timeout_ends_a_measurement() -> None:
     assert not made.is_measuring
 
 
+@pytest.mark.parametrize(
+    ("late_s", "stands"), [(0.0, False), (0.05, False), (0.2, True)], ids=["in time", "a little late", "late itself"]
+)
+def test_a_process_that_is_late_itself_does_not_judge_how_late_answers_are(late_s: float, stands: bool) -> None:
+    made = at(64.0)
+    now = 10.0
+    for _ in range(10):
+        for _ in range(20):
+            made.took(0.5, now)
+        for _ in range(2):
+            now += TICK_S
+            made.tick(64, 64, now, late_s)
+    assert (made.limit == 64.0) is stands
+    assert (made.usual_s == 0.05) is stands
+    made.timed_out()
+    made.tick(64, 64, now + 2 * TICK_S, late_s)
+    made.tick(64, 64, now + 4 * TICK_S, late_s)
+    assert made.limit < 64.0, "no answer at all is no matter of lateness"
+
+
+def test_a_process_that_becomes_late_ends_a_measurement() -> None:
+    made, now = Adaptive(AdaptiveRules(True)), 0.0
+    while not made.is_measuring:
+        now = window(made, now, 0.05, 64)
+        assert now < 5.0
+    made.tick(32, 64, now + TICK_S, 0.01)
+    assert made.is_measuring
+    made.tick(32, 64, now + 2 * TICK_S, 0.02)
+    assert not made.is_measuring
+
+
 def test_a_reload_to_observe_ends_a_measurement_and_keeps_what_is_known() -> None:
     made, now = Adaptive(AdaptiveRules(True)), 0.0
     while not made.is_measuring:
