@@ -151,18 +151,19 @@ def test_a_primary_that_restarts_is_found_again_and_nobody_misses_a_write(stand:
     eventually(lambda: weir.events("database_back"))
 
 
-def forgeries() -> list[str]:
+def forgeries(each: int) -> list[str]:
     """Cookies that somebody might try: noise, other secrets, positions that nobody will reach."""
     rng = random.Random(5)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    tries = ["".join(rng.choices(letters, k=rng.choice([0, 1, LENGTH - 1, LENGTH, LENGTH, 4000]))) for _ in range(150)]
-    for number in range(150):
+    tries = ["".join(rng.choices(letters, k=rng.choice([0, 1, LENGTH - 1, LENGTH, LENGTH, 4000]))) for _ in range(each)]
+    for number in range(each):
         mark = Mark(History(rng.getrandbits(64), 1), rng.getrandbits(64)) if number % 3 else Mark(None, 0, 4e9)
         tries.append(sign(mark, b"guess %d" % number, rng.randbytes(32), 4e9).decode())
     return tries
 
 
-def test_forged_cookies_park_nobody(stand: Stand, configure: StartWeir) -> None:
+@pytest.mark.parametrize("each", [150, pytest.param(5000, marks=pytest.mark.long)])
+def test_forged_cookies_park_nobody(stand: Stand, configure: StartWeir, each: int) -> None:
     weir = configure(stand.config("wait: 5s"))
     in_rotation(weir, 2)
     own = weir.ask("POST", "/counters/forged").get("set-cookie")
@@ -171,7 +172,7 @@ def test_forged_cookies_park_nobody(stand: Stand, configure: StartWeir) -> None:
     mutated = [value[:at] + ("A" if value[at] != "A" else "B") + value[at + 1 :] for at in range(0, LENGTH - 1, 3)]
     stand.cluster.caught_up()
     with weir.client() as client:
-        for forged in [*forgeries(), *mutated]:
+        for forged in [*forgeries(each), *mutated]:
             answer = client.ask("GET", "/counters/forged", {"Cookie": f"{name}={forged}"})
             assert answer.status == 200
             assert answer.get("x-instance") != "primary"
