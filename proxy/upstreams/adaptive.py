@@ -196,6 +196,7 @@ class Adaptive:
             self.cuts["timeout"] += 1
         if p90_s is None:
             return
+        self.p90_s = p90_s
         if _OWN * window.late_s >= p90_s:
             return
         is_used = 2 * window.most_in_use >= self.limit
@@ -206,7 +207,6 @@ class Adaptive:
                 self.cuts["latency"] += 1
             if limit < self.limit or not self.is_database_late:
                 self.limit = limit
-        self.p90_s = p90_s
         is_late = is_used and p90_s > rules.tolerance * usual_s
         self.usual_s = next_usual(usual_s, p90_s, window.elapsed_s(now), is_late)
         if not is_used:

@@ -33,6 +33,7 @@ __all__ = ["Gate", "private_gate"]
 
 _Some = tuple[int, frozenset[Address]]
 TICK_S: Final = 0.05  # `tick` is called this often
+_GRAIN_S: Final = 0.002  # later than that it may be because timers are coarse
 _KINDS: Final = {
     Refusal.FULL: ErrorKind.QUEUE_FULL,
     Refusal.TIMEOUT: ErrorKind.QUEUE_TIMEOUT,
@@ -161,7 +162,7 @@ class Gate(Generic[ConnectionT]):
         """Send away who has waited too long. Every pool calls it; once is enough for each `now`."""
         if now == self._ticked_at:
             return
-        late_s, self._ticked_at = max(now - self._ticked_at - TICK_S, 0.0), now
+        late_s, self._ticked_at = max(now - self._ticked_at - TICK_S - _GRAIN_S, 0.0), now
         if self.adaptive is not None:
             self._adapt(self.adaptive, now, late_s)
         for line in self._all_lines():
