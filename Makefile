@@ -5,6 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Many tests measure time, on a machine that others use too. What fails is run once more, in sight of everybody and with
+# nothing beside it; what fails again is red.
+TESTED = $(PY) -m pytest -q --cache-clear -m "$(1)" $(2) || { [ $$? -eq 1 ] && \
+	echo "What failed, again, with nothing beside it:" && \
+	$(PY) -m pytest -q --last-failed --last-failed-no-failures none -m "$(1)"; }
 
 .PHONY: help setup run test test-long check format bench bench-limits bench-cache bench-database lock clean
 .DEFAULT_GOAL := help
@@ -26,8 +31,8 @@ run: $(STAMP) ## Start the demo shop with Weir in front of it
 	@$(PY) -m proxy demo
 
 test: $(STAMP) ## Run every test but the long ones
-	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not long and not alone"
-	@$(PY) -m pytest -q -m "alone and not long"
+	@$(call TESTED,not long and not alone,-n 2 --dist loadfile)
+	@$(call TESTED,alone and not long,)
 
 test-long: $(STAMP) ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long

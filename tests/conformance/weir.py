@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 20.0
 
@@ -116,9 +118,3 @@ class Weir:
             for line in self.output.splitlines()
             if "Traceback" in line or "exchange_crashed" in line or '"level":"error"' in line
         ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

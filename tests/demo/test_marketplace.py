@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import sys
 import time
@@ -26,6 +25,7 @@ from examples.marketplace import accounts, transfers
 from examples.marketplace.ai import inspect_image, summarise
 from examples.marketplace.seed import ORDERS, PRODUCTS, seed
 from examples.marketplace.shop import make_shop
+from tests.ports import free_port
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[..., Awaitable[Client]]
@@ -382,12 +382,6 @@ def dump(path: Path) -> list[str]:
     lines = list(connection.iterdump())
     connection.close()
     return lines
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def spawn(role: str, port: int, data: Path) -> asyncio.subprocess.Process:

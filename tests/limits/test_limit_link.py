@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -33,6 +32,7 @@ from proxy.store.dial import dial
 from proxy.store.errors import explain
 from proxy.store.url import parse_store_url
 from proxy.store.wire import Wire
+from tests.ports import free_port
 
 LIMIT = compile_limit("a", LimitSettings.model_validate({"rate": "10/h", "by": "ip"}), "test.yaml:1")
 KEY = LIMIT.prefix + b"x"
@@ -254,8 +254,7 @@ async def test_what_is_said_unasked_ends_the_connection(connect: Any) -> None:
 
 
 async def test_nobody_there_is_said_with_the_address(connect: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(StoreLost, match=f"no connection to 127.0.0.1:{port}: .*refused|Connect call failed"):
         await connect(f"redis://127.0.0.1:{port}")
     with pytest.raises(StoreLost, match="no connection to /nowhere/at/all"):

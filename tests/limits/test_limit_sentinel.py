@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.shared.sentinel import SentinelLink
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
 from tests.limits.sentinels import Group
+from tests.ports import free_port
 
 LIMIT = compile_limit("a", LimitSettings.model_validate({"rate": "10/h", "by": "ip"}), "test.yaml:1")
 GROUP = [Question((LIMIT,), (LIMIT.prefix + b"x",))]
@@ -190,7 +190,5 @@ def port_of(link: SentinelLink) -> int:
 
 
 async def test_no_sentinel_at_all_is_said_within_the_time_to_connect(connect: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with pytest.raises(StoreLost, match="no Sentinel knows a master of counts"):
-        await connect(f"redis+sentinel://127.0.0.1:{port}/counts")
+        await connect(f"redis+sentinel://127.0.0.1:{free_port()}/counts")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-import redis
 
 from proxy.core.clock import monotonic
 from proxy.limits.policy import LimitPolicy, compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.verdict import ALLOW, DENY, LOCAL, SHARED, Verdict
+from tests.ports import free_port
 
 DEADLINE_S = 0.1
 MARGIN_S = 0.15  # for a busy machine; what is told apart is a wait of a second
@@ -364,24 +363,10 @@ async def test_a_database_number_in_the_url_is_obeyed(server: Any, connect: Any)
 
 
 async def test_the_url_may_name_a_tcp_port(server: Any, connect: Any) -> None:
-    port = _listen_on_a_free_port(server)
+    port = free_port()
+    server.admin.config_set("port", port)
     client = await connect(f"redis://127.0.0.1:{port}/0")
     assert (await client.ask()).mode == SHARED
-
-
-def _listen_on_a_free_port(server: Any) -> int:
-    """A port that was free a moment ago may be another process's by now."""
-    for attempt in range(10):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
-        try:
-            server.admin.config_set("port", port)
-        except redis.exceptions.ResponseError:
-            if attempt == 9:
-                raise
-        else:
-            return port
-    raise AssertionError
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "memcached://x", ""])

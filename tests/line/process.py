@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,8 +20,6 @@ from tests.line.client import Answer, Client, Fields, ask
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 20.0
 T = TypeVar("T")
-_GIVEN: set[int] = set()
-_DRAW = random.SystemRandom()
 
 _ALWAYS = {
     "version": "version: 1",
@@ -193,22 +189,6 @@ class Weir:
             return found and found[1]
 
         return eventually(look, START_S)
-
-
-def free_port() -> int:
-    """One that nobody has, and that is given once: who takes it may start, or start again, much later. So it is none of
-    those that the kernel gives to connections."""
-    while True:
-        port = _DRAW.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in _GIVEN:
-            _GIVEN.add(port)
-            return port
 
 
 def eventually(look: Callable[[], T | None], timeout_s: float = 5.0) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from tests.line.backend import Backend, Call, Handler, Hub, Out
 from tests.line.client import Answer, at_once
 from tests.line.conftest import Configure
 from tests.line.process import Weir, eventually
+from tests.ports import free_port
 
 NORMAL = {"class": "normal"}
 CONFIG = """
@@ -51,10 +51,7 @@ def two(hub: Hub) -> Backend:
 
 @pytest.fixture(scope="module")
 def weir(configure_module: Configure, app: Backend, one: Backend, two: Backend) -> Weir:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        closed = probe.getsockname()[1]
-    return configure_module(CONFIG.format(primary=app.url, one=one.url, two=two.url, closed=closed))
+    return configure_module(CONFIG.format(primary=app.url, one=one.url, two=two.url, closed=free_port()))
 
 
 @pytest.fixture

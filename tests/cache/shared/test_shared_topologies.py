@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from redis import Redis
 from proxy.cache.shared.servers import slot_of
 from tests.limits.sentinels import Group, Process
 from tests.line.store import Store
+from tests.ports import free_port
 
 FRESH = {"Cache-Control": "max-age=60"}
 ALLOWED = (
@@ -33,7 +33,7 @@ class Cluster:
 
     def start(self) -> None:
         for member, begin in zip(self.members, (0, 8192), strict=True):
-            member.start("cluster-enabled yes", "save ''", f"cluster-port {self._bus()}", "cluster-node-timeout 1000")
+            member.start("cluster-enabled yes", "save ''", f"cluster-port {free_port()}", "cluster-node-timeout 1000")
             member.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, begin + 8191)
             member.admin.execute_command("ACL", "SETUSER", "weir", "on", ">word", *ALLOWED, "+cluster|slots")
         first, other = self.members
@@ -48,10 +48,6 @@ class Cluster:
         for member in self.members:
             member.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _bus(self) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            return int(free.getsockname()[1])
 
 
 @pytest.fixture
