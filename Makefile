@@ -31,7 +31,7 @@ run: $(STAMP) ## Start the demo shop with Weir in front of it
 	@$(PY) -m proxy demo
 
 test: $(STAMP) ## Run every test but the long ones
-	@$(call TESTED,not long and not alone,-n 2 --dist loadfile)
+	@$(call TESTED,not long and not alone,-n 3 --dist loadfile)
 	@$(call TESTED,alone and not long,)
 
 test-long: $(STAMP) ## Run the tests that take minutes

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import signal
 import sys
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-
-from proxy.admin.app import make_admin
-from proxy.admin.cache_operator import CacheOperator, CacheParts
-from proxy.admin.health import Component
-from proxy.admin.operator import Operator, Parts
-from proxy.admin.precompute_operator import PrecomputeOperator
-from proxy.admin.replicas_operator import ReplicasOperator
-from proxy.admin.runner import AdminRunner
-from proxy.admin.upstreams_operator import UpstreamsOperator
+from proxy.admin.listener import AdminListener
+from proxy.announcer import Announcer
 from proxy.cache.cache import Cache
-from proxy.cache.disk.store import BACK, LOST
-from proxy.cache.precompute.runner import Ahead, Precomputer
+from proxy.cache.precompute.runner import Precomputer
 from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.shared.tier import SharedTier
 from proxy.clients.addresses import connection_client
@@ -33,7 +21,6 @@ from proxy.config.reload import Reloaded, reload
 from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ProxyError
 from proxy.core.ids import RequestIds
-from proxy.core.tasks import spawn
 from proxy.database.exporter import Exporter
 from proxy.exchange import Exchange
 from proxy.limits.controls import Controls
@@ -44,17 +31,13 @@ from proxy.limits.shared.controls_store import ControlsStore
 from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.stage import Limiter
 from proxy.observe.collector import Collector, Sources
-from proxy.observe.events import Event, configure_logging
-from proxy.observe.line_writer import LineWriter
+from proxy.observe.events import Event
 from proxy.observe.observe import Observe
 from proxy.pipeline import ask, serve
 from proxy.replicas.recalling import concerns, recall
 from proxy.replicas.replicas import Replicas
-from proxy.replicas.sessions_store import CALL_S
 from proxy.server.drain import drain
 from proxy.server.listeners import Listeners
-from proxy.server.socket_files import SocketFile
-from proxy.store.client import connect
 from proxy.upstreams.registry import Registry
 from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection
@@ -73,7 +56,6 @@ if TYPE_CHECKING:
     from proxy.limits.store import LimitStore
     from proxy.snapshot import Snapshot
     from proxy.upstreams.address import Address
-    from proxy.upstreams.endpoint import Endpoint
     from proxy.upstreams.upstream import Upstream
 
 DOWNSTREAM_SWEEP_S = 0.5
@@ -91,22 +73,21 @@ class Services:
         self.settings: Settings = loaded.settings  # of the start: listeners, admin and store follow no reload
         self.snapshot: Snapshot = loaded.snapshot
         self.observe = Observe()
+        say = Announcer(self.observe.events)
         self.cache = Cache(self.snapshot.cache, self._refresh)
         if self.cache.disk is not None:
-            self.cache.disk.tell = self._disk_changed
-        self.purges = SharedPurges(self.cache, self._purges_url(), self._purges_changed)
-        self.cache.shared = self._shared_tier()
-        self.limit_store = self._limit_store()
+            self.cache.disk.tell = say.disk_changed
+        self.purges = SharedPurges(self.cache, self._purges_url(), say.purges_changed)
+        self.cache.shared = self._shared_tier(say)
+        self.limit_store = self._limit_store(say)
         self.controls = Controls(wall)
         self.controls.changed = self._controls_changed
         self.controls_store = ControlsStore(self.controls, self.settings.store)
         self.held = Held()
         self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
-        self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=self._endpoint_changed)
+        self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=say.endpoint_changed)
         self.database = Exporter(self._database_changed, self._database_read)
-        store = self.settings.store
-        sessions = None if store == "memory" else partial(connect, store, CALL_S)
-        self.replicas = Replicas(self._server_changed, sessions)
+        self.replicas = Replicas(say.server_changed, self.settings.store)
         self.cache.concerns = partial(concerns, replicas=self.replicas)
         self.cache.recall = partial(recall, replicas=self.replicas)
         self.jwks = Jwks()
@@ -117,7 +98,7 @@ class Services:
             peer=connection_client(("127.0.0.1", 0)),
             next_id=self._ids.next,
             has_room=self._has_room,
-            told=self._precompute_changed,
+            told=say.precompute_changed,
         )
         self.downstream_timers = Timers(DOWNSTREAM_SWEEP_S)
         self.upstream_timers = Timers(UPSTREAM_SWEEP_S)
@@ -130,27 +111,10 @@ class Services:
             welcome=self._welcome,
         )
         self.listeners = Listeners(self.host)
-        self.collector = Collector(
-            Sources(
-                observe=self.observe,
-                snapshot=lambda: self.snapshot,
-                limit_store=self.limit_store,
-                cache=self.cache,
-                endpoints=lambda: self.registry.endpoints,
-                gates=lambda: self.registry.gates,
-                upstreams=lambda: self.registry.groups,
-                connections=self.host,
-                controls=self.controls,
-                database=self.database,
-                replicas=self.replicas,
-                precompute=self.precomputer,
-                purges=self.purges,
-            )
-        )
+        self.collector = Collector(self._sources())
+        self.admin = AdminListener(self)
         self.is_open = False
         self._reloading = asyncio.Lock()
-        self._admin: web.BaseRunner | None = None
-        self._admin_file: SocketFile | None = None
 
     # -- life --
 
@@ -174,7 +138,7 @@ class Services:
         if self.cache.shared is not None:
             await self.cache.shared.start()
         await self.jwks.start(self.snapshot.identity)
-        await self._open_admin()
+        await self.admin.open(self.settings.admin)
         await self.listeners.open([_Listener(listener) for listener in self.settings.listeners])
         self.precomputer.apply(self.snapshot.precomputes, monotonic())
         self.precomputer.start()
@@ -200,10 +164,7 @@ class Services:
         """Close everything at once. Safe after a start that failed half way."""
         self.precomputer.stop()
         await self.listeners.stop()
-        if self._admin is not None:
-            await self._admin.cleanup()
-        if self._admin_file is not None:
-            self._admin_file.remove()
+        await self.admin.close()
         await self.database.stop()
         await self.registry.stop()
         await self.replicas.stop()
@@ -280,47 +241,24 @@ class Services:
         for route in self.snapshot.routes.routes:
             object.__setattr__(route, "stats", self.observe.routes.for_route(route.name))
 
-    # -- admin: Health --
-
-    def is_started(self) -> bool:
-        return self.is_open
-
-    def is_draining(self) -> bool:
-        return self.host.is_draining
-
-    async def components(self) -> Sequence[Component]:
-        store = self.limit_store.status()
-        parts = [Component("store", not store.get("error"), store)]
-        controls = self.controls_store.status()
-        parts.append(Component("controls", not controls.get("error"), controls))
-        for name, detail in self.registry.status().items():
-            parts.append(Component(f"upstream {name}", bool(detail.get("healthy")), detail))
-        for name, detail in self.replicas.status().items():
-            parts.append(Component(name, bool(detail["healthy"]), detail))
-        if (sessions := self.replicas.store_status()) is not None:
-            parts.append(Component("sessions", not sessions["error"], sessions))
-        purges = self.purges.status()
-        parts.append(Component("purges", not purges.get("error"), purges))
-        parts.append(Component("cache", True, {"entries": self.cache.entries, "bytes": self.cache.bytes}))
-        if self.database.is_on:
-            parts.append(Component("database", self.database.error is None, self.database.status()))
-        if (disk := self.cache.disk) is not None:
-            parts.append(Component("cache disk", disk.is_ready, disk.status()))
-        if self.cache.shared is not None:
-            shared = self.cache.shared.status()
-            parts.append(Component("shared cache", not shared["error"], shared))
-        snapshot = self.snapshot
-        if snapshot.precomputes:  # one that fails is to be seen, and is no reason to look at all of Weir
-            parts.append(Component("precompute", True, self.precomputer.status()))
-        parts.append(
-            Component("configuration", True, {"version": snapshot.version, "age_s": wall() - snapshot.loaded_at_wall})
-        )
-        if snapshot.identity.needs_jwks:
-            detail = snapshot.identity.status()
-            parts.append(Component("identity", not any(keys["problem"] for keys in detail["key_sets"]), detail))
-        return parts
-
     # -- for the parts --
+
+    def _sources(self) -> Sources:
+        return Sources(
+            observe=self.observe,
+            snapshot=lambda: self.snapshot,
+            limit_store=self.limit_store,
+            cache=self.cache,
+            endpoints=lambda: self.registry.endpoints,
+            gates=lambda: self.registry.gates,
+            upstreams=lambda: self.registry.groups,
+            connections=self.host,
+            controls=self.controls,
+            database=self.database,
+            replicas=self.replicas,
+            precompute=self.precomputer,
+            purges=self.purges,
+        )
 
     def _serve(self, connection: DownstreamConnection, request: Request) -> Coroutine[Any, Any, None]:
         exchange = Exchange(
@@ -368,14 +306,6 @@ class Services:
         gate = self.registry.gates.get(upstream)
         return gate is None or (gate.is_empty and gate.in_use < max(1, gate.slots * 3 // 4))
 
-    def _precompute_changed(self, ahead: Ahead, error: str) -> None:
-        name, url = ahead.precompute.name, ahead.target.url.partition("?")[0]  # a query may hold anything
-        if error:
-            text = "A response that is fetched ahead could not be renewed; the last good one stays while it may."
-            self.observe.events.say(Event.PRECOMPUTE_FAILED, text, route=name, url=url, error=error)
-        else:
-            self.observe.events.say(Event.PRECOMPUTE_BACK, "It could be renewed again.", route=name, url=url)
-
     def _open(self, upstream: Upstream, address: Address) -> Awaitable[UpstreamConnection]:
         tls = upstream.tls if address.is_tls else None
         return open_connection(
@@ -390,17 +320,17 @@ class Services:
             room=self.spool_room,
         )
 
-    def _limit_store(self) -> LimitStore:
+    def _limit_store(self, say: Announcer) -> LimitStore:
         url = self.settings.store
         if url == "memory":
             return MemoryStore(self.snapshot.limiter.max_keys)
-        return RedisStore(url, self.snapshot.limiter, self._store_changed)
+        return RedisStore(url, self.snapshot.limiter, say.store_changed)
 
-    def _shared_tier(self) -> SharedTier | None:
+    def _shared_tier(self, say: Announcer) -> SharedTier | None:
         settings = self.settings.cache.shared
         if settings is None:
             return None
-        return SharedTier(settings, settings.url or self.settings.store, self.purges, self._shared_changed)
+        return SharedTier(settings, settings.url or self.settings.store, self.purges, say.shared_changed)
 
     def _purges_url(self) -> str:
         """Whoever shares responses has to share what ends them, also where limits are each Weir's own."""
@@ -408,61 +338,6 @@ class Services:
         if self.settings.store == "memory" and shared is not None and shared.url is not None:
             return shared.url
         return self.settings.store
-
-    def _shared_changed(self, lost: str | None) -> None:
-        if lost is None:
-            self.observe.events.say(Event.SHARED_CACHE_BACK, "The shared cache is back.")
-        else:
-            self.observe.events.say(
-                Event.SHARED_CACHE_LOST, "The shared cache is away; responses stay in this process.", error=lost
-            )
-
-    def _store_changed(self, lost: str | None) -> None:
-        if lost is None:
-            self.observe.events.say(Event.STORE_BACK, "The store is back; limits are shared again.")
-        else:
-            self.observe.events.say(
-                Event.STORE_LOST, "The store is away; limits are counted in this process.", error=lost
-            )
-
-    def _server_changed(self, server: str, is_primary: bool, trouble: str | None) -> None:
-        events = self.observe.events
-        if is_primary and trouble is not None:
-            words = "The primary database does not tell where it stands; reads go to the primary."
-            events.say(Event.DATABASE_LOST, words, server=server, reason=trouble)
-        elif is_primary:
-            events.say(Event.DATABASE_BACK, "The primary database tells again where it stands.", server=server)
-        elif trouble is not None:
-            events.say(Event.REPLICA_OUT, "A replica has left the rotation.", server=server, reason=trouble)
-        else:
-            events.say(Event.REPLICA_BACK, "A replica is back in the rotation.", server=server)
-
-    def _disk_changed(self, what: str, why: str | None) -> None:
-        events = self.observe.events
-        if what == LOST:
-            events.say(Event.CACHE_DISK_LOST, "The cache's disk cannot be used; large responses pass.", error=why)
-        elif what == BACK:
-            events.say(Event.CACHE_DISK_BACK, "The cache's disk is back.")
-        else:
-            events.say(Event.CACHE_FILE_LOST, "A stored file cannot be read; it is fetched anew.", error=why)
-
-    def _purges_changed(self, lost: str | None) -> None:
-        if lost is None:
-            self.observe.events.say(Event.PURGES_SHARED, "Purges are shared with the other Weirs again.")
-        else:
-            self.observe.events.say(
-                Event.PURGES_NOT_SHARED,
-                "Purges and writes of other Weirs are not heard of, and those here wait to be announced.",
-                error=lost,
-            )
-
-    def _endpoint_changed(self, endpoint: Endpoint[UpstreamConnection]) -> None:
-        name, label, say = endpoint.upstream_name, endpoint.address.label, self.observe.events.say
-        if endpoint.healthy:
-            say(Event.ENDPOINT_BACK, "An endpoint is back.", upstream=name, endpoint=label)
-        else:
-            said = "An endpoint is out; it is skipped while there are others."
-            say(Event.ENDPOINT_OUT, said, upstream=name, endpoint=label, error=endpoint.last_error)
 
     def _controls_changed(self, is_generous: bool) -> None:
         if is_generous:  # a denial that is remembered may be wrong now
@@ -474,127 +349,8 @@ class Services:
     def _database_read(self) -> None:
         self.registry.database_said(self.database.is_late)
 
-    def _operator(self) -> Operator:
-        return Operator(
-            Parts(
-                tokens=lambda: self.snapshot.settings.operator.tokens,
-                limits=lambda: self.snapshot.limits,
-                routes=lambda: {route.name for route in self.snapshot.routes.routes},
-                store=self.limit_store,
-                controls=self.controls,
-                sharing=self.controls_store,
-                audit=self.observe.audit,
-                events=self.observe.events,
-            )
-        )
-
-    def _cache_operator(self) -> CacheOperator:
-        return CacheOperator(
-            CacheParts(
-                cache=self.cache,
-                audit=self.observe.audit,
-                tokens=lambda: self.snapshot.settings.operator.tokens,
-                targets=self._targets,
-                sharing=self.purges,
-            )
-        )
-
-    def _precompute_operator(self) -> PrecomputeOperator:
-        return PrecomputeOperator(self.precomputer, self.observe.audit, lambda: self.snapshot.settings.operator.tokens)
-
-    def _targets(self, target: bytes) -> set[bytes]:
-        """All forms in which a route writes this path and query in a key."""
-        policies = [route.cache for route in self.snapshot.routes.routes if route.cache is not None]
-        return {policy.keying.target(target) for policy in policies if policy.keying is not None}
-
-    async def _open_admin(self) -> None:
-        text = self.settings.admin
-        if text == "off":
-            return
-        address = parse_address(text)
-        admin = make_admin(_AdminView(self, text), self._operator())
-        self._cache_operator().add_to(admin)
-        ReplicasOperator(self.replicas).add_to(admin)
-        self._precompute_operator().add_to(admin)
-        UpstreamsOperator(self.registry.status).add_to(admin)
-        self._admin = runner = AdminRunner(admin)
-        await runner.setup()
-        site: web.BaseSite
-        if address.path:
-            SocketFile.claim(address.path)
-            site = web.UnixSite(runner, address.path)
-        else:
-            site = web.TCPSite(runner, address.host, address.port)
-        await site.start()
-        if address.path:
-            self._admin_file = SocketFile(address.path)
-
-    @property
-    def admin_address(self) -> str | None:
-        """Where the admin listener is, as printed; the real port where 0 was configured."""
-        if self._admin is None or not self._admin.addresses:
-            return None
-        address = self._admin.addresses[0]
-        return f"http://{address[0]}:{address[1]}" if isinstance(address, tuple) else f"unix:{address}"
-
 
 _IDENTIFIER = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-
-
-class _AdminView:
-    """What the admin application shows (admin.app.View)."""
-
-    def __init__(self, services: Services, address: str) -> None:
-        self.health = services
-        self.metrics = services.collector
-        self.address = address
-
-
-def run(loaded: Loaded, *, started: Any = None) -> int:
-    """Run until SIGTERM or SIGINT. Gives the exit code. `started(services)` is called once everything is open."""
-    try:
-        import uvloop
-    except ImportError:  # no wheel for this platform: asyncio's own loop is slower and does the same
-        return asyncio.run(_run(loaded, started))
-    return int(uvloop.run(_run(loaded, started)))
-
-
-async def _run(loaded: Loaded, started: Any) -> int:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    writer = LineWriter("!")  # standard error, through a thread: a stalled terminal stops nothing
-    writer.start()
-    configure_logging(writer)
-    services = Services(loaded)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(services.reload(), name="reload"))
-    loop.add_signal_handler(signal.SIGUSR1, services.observe.reopen)
-    try:
-        await services.start()
-    except OSError as error:
-        await services.close()
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"weir: cannot start: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
-    keep_what_is_alive()
-    if started is not None:
-        started(services)
-    await stop.wait()
-    await services.stop()
-    return 0
-
-
-def keep_what_is_alive() -> None:
-    """What is alive now stays alive: no collection needs to look at it again.
-
-    The second collection finds nothing, and that is what it is for: a full one comes only when a quarter as many
-    objects wait for it as the last full one found alive. After the first that would be most of an hour's worth.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.collect()
-    gc.set_threshold(10_000, 20, 20)
 
 
 class _Listener:
@@ -605,6 +361,3 @@ class _Listener:
         self.host, self.port, self.path = address.host, address.port, address.path
         self.cert = settings.tls.cert if settings.tls is not None else None
         self.key = settings.tls.key if settings.tls is not None else None
-
-
-__all__ = ["Services", "run"]

@@ -28,6 +28,8 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("admin/settings", 1),
     ("admin/", 6),
     ("app", 7),
+    ("announcer", 7),
+    ("process", 7),
     ("cli/", 7),
     ("__main__", 7),
     ("config/", 3),
@@ -89,7 +91,11 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("upstreams/claims", 3),
     ("upstreams/gate", 3),
     ("upstreams/line", 3),
+    ("upstreams/lines", 3),
     ("upstreams/bid", 3),
+    ("upstreams/attempt", 3),
+    ("upstreams/hedged", 3),
+    ("upstreams/again", 3),
     ("upstreams/idle", 3),
     ("upstreams/lease", 3),
     ("upstreams/prober", 3),
@@ -102,7 +108,7 @@ CLOCKS = frozenset({"core/clock", "core/ids", "core/tasks"})
 # a third party has one door
 DOORS: dict[str, tuple[str, ...]] = {
     "httptools": ("wire/",),
-    "uvloop": ("app",),
+    "uvloop": ("process",),
     "redis": ("store/", "*/*_store", "limits/shared/sentinel"),
     "hiredis": ("store/wire",),
     "asyncpg": ("database/doctor", "replicas/watcher"),
@@ -113,7 +119,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "cryptography": ("clients/",),
     "typer": ("cli/", "__main__"),
     "rich": ("cli/",),
-    "aiohttp": ("server/", "admin/", "app", "clients/jwks", "upstreams/prober", "cli/"),
+    "aiohttp": ("server/", "admin/", "clients/jwks", "upstreams/prober", "cli/"),
 }
 
 

@@ -54,12 +54,12 @@ def run(
 
 
 def _serve(loaded: Loaded) -> int:
-    from proxy.app import run as run_app  # imports the whole data plane: `weir run --help` does not wait for it
+    from proxy.process import run as run_process  # imports the whole data plane: `weir run --help` does not wait for it
 
     def started(services: Services) -> None:
         # To standard error: standard output belongs to the access log.
-        for line in startup_lines(loaded, services.listeners.addresses, services.admin_address):
+        for line in startup_lines(loaded, services.listeners.addresses, services.admin.address):
             print(line, file=sys.stderr)
         sys.stderr.flush()
 
-    return run_app(loaded, started=started)
+    return run_process(loaded, started=started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, Final
 
 from proxy.core.clock import monotonic
@@ -22,10 +23,10 @@ log = logging.getLogger("weir.database")
 
 
 class Exporter:
-    """`pools` is what was read last, `pressure` how much each server's upstreams may have at once: 1 is all of it.
+    """`pools` is what was read last, `shares` how much each server's upstreams may have at once: 1 is all of it.
 
-    `changed` is called after a round that changed `pressure`, `read` after every round, with `late` up to date. Without
-    `pgbouncer.console` there is no round at all.
+    `changed` is called after a round that changed `shares`, `read` after every round, with `late` up to date; neither
+    after one that a reload overtook. Without `pgbouncer.console` there is no round at all.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Exporter:
         self._took_s = 0.0
         self._wake: asyncio.Event | None = None
         self.pools: dict[str, PoolState] = {}
-        self.pressure: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
         self.late: frozenset[str] = frozenset()  # servers whose clients wait for too long, by the last round
         self.error: str | None = None
         self.failures = 0
@@ -67,8 +68,8 @@ class Exporter:
         self._databases = databases
         if moved:
             self._forget(None)
-            self.pressure = {}
-        self.pressure = {name: self.pressure.get(name, 1.0) for name in databases}
+            self.shares = {}
+        self.shares = {name: self.shares.get(name, 1.0) for name in databases}
         if self._wake is not None:
             self._wake.set()
 
@@ -95,7 +96,7 @@ class Exporter:
             detail["latency_ms"] = round(self._took_s * 1000, 1)
         detail["waiting"] = sum(state.client_waiting for state in self.pools.values())
         detail["max_wait_ms"] = round(1000 * max((state.max_wait_s for state in self.pools.values()), default=0.0), 1)
-        detail["share"] = min(self.pressure.values(), default=1.0)
+        detail["share"] = min(self.shares.values(), default=1.0)
         return detail
 
     # -- rounds --
@@ -116,52 +117,57 @@ class Exporter:
         settings = self._settings
         if settings is None or settings.console == "off":
             return
-        began_at = self._clock()
+        began_at, trouble = self._clock(), None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 if self._console is None:
                     self._console = await Console.open(parse_console_url(settings.console))
                 pools = read_pools(await self._console.ask("SHOW POOLS"), await self._console.ask("SHOW STATS"))
         except TimeoutError:
-            self._failed(f"no answer within {TIMEOUT_S:g} s")
+            trouble = f"no answer within {TIMEOUT_S:g} s"
         except (OSError, ProtocolError) as error:
-            self._failed(error.strerror or str(error) if isinstance(error, OSError) else str(error))
+            trouble = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        if self._settings is not settings:
+            self._hang_up()  # a reload came in between: it may be another console that was asked
+        elif trouble is not None:
+            self._failed(trouble)
         else:
-            if self._settings is not settings:
-                return  # a reload came in between
             if self.error is not None:
                 log.info("the console of PgBouncer is back")
             self._read_at, self._took_s = self._clock(), self._clock() - began_at
             self.error = None
             self.pools = pools
-            self._take_pressure(settings.max_wait)
+            self._take_shares(settings.max_wait)
 
     def _failed(self, reason: str) -> None:
         if self.error is None:
             log.warning("the console of PgBouncer is away: %s", reason)
         self.failures += 1
         self._forget(reason)
-        self._take_pressure(1.0)
+        self._take_shares(inf)
 
-    def _forget(self, reason: str | None) -> None:
+    def _hang_up(self) -> None:
         if self._console is not None:
             self._console.close()
             self._console = None
+
+    def _forget(self, reason: str | None) -> None:
+        self._hang_up()
         self.error = reason
         self._read_at = None
         self.pools = {}
         self.late = frozenset()
 
-    def _take_pressure(self, bound_s: float) -> None:
-        before = self.pressure
-        self.pressure = {
+    def _take_shares(self, bound_s: float) -> None:
+        before = self.shares
+        self.shares = {
             name: next_share(before.get(name, 1.0), self._max_wait_s(database), bound_s)
             for name, database in self._databases.items()
         }
         self.late = frozenset(
             [name for name, each in self._databases.items() if (self._max_wait_s(each) or 0.0) > bound_s]
         )
-        if self.pressure != before:
+        if self.shares != before:
             self._changed()
         self._read()
 
@@ -177,6 +183,6 @@ class Exporter:
     def share_of(self, upstream: str) -> float:
         """How much of its `max_in_flight` an upstream's endpoints may use: the least that any of its servers allows."""
         return min(
-            (self.pressure.get(name, 1.0) for name, database in self._databases.items() if database.uses(upstream)),
+            (self.shares.get(name, 1.0) for name, database in self._databases.items() if database.uses(upstream)),
             default=1.0,
         )

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from proxy.database.ini import Entry, Plan
+from proxy.database.entries import Entry
+from proxy.database.ini import Plan
 from proxy.database.sizing import PoolPlan, ServerPlan
 
 __all__ = ["Difference", "check_ini"]

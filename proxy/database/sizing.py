@@ -12,7 +12,7 @@ from math import ceil
 
 from proxy.database.settings import DatabaseSettings, PgBouncerSettings
 
-__all__ = ["PoolPlan", "ServerPlan", "plan_servers"]
+__all__ = ["PoolPlan", "ServerPlan", "expected_clients", "files_needed", "max_clients", "plan_servers"]
 
 PER_CORE = 4
 CLIENTS_MARGIN = 1.2  # a deploy has both releases connected for a moment
@@ -59,10 +59,14 @@ def plan_servers(databases: Mapping[str, DatabaseSettings]) -> tuple[ServerPlan,
     return tuple(_plan_server(name, settings) for name, settings in databases.items())
 
 
+def expected_clients(pgbouncer: PgBouncerSettings, in_flight: int) -> int:
+    """Connections of the backend, as configured. Else as many as `in_flight`: what Weir sends it at most at once."""
+    return pgbouncer.clients if pgbouncer.clients is not None else max(in_flight, 1)
+
+
 def max_clients(pgbouncer: PgBouncerSettings, in_flight: int) -> int:
-    """`max_client_conn`. `in_flight`: what Weir sends to the backend at most at once."""
-    expected = pgbouncer.clients if pgbouncer.clients is not None else max(in_flight, 1)
-    return ceil(round(expected * CLIENTS_MARGIN, 6)) + pgbouncer.workers
+    """`max_client_conn`."""
+    return ceil(round(expected_clients(pgbouncer, in_flight) * CLIENTS_MARGIN, 6)) + pgbouncer.workers
 
 
 def files_needed(max_client_conn: int, servers: tuple[ServerPlan, ...]) -> int:

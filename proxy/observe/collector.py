@@ -308,7 +308,7 @@ def _database(database: PoolerView) -> Iterator[Family]:
     pools = list(database.pools.items())
     for definition, read in _OF_A_DATABASE_POOL:
         yield numbers(definition, [((name,), read(pool)) for name, pool in pools])
-    yield numbers(d.DB_SHARE, [((name,), share) for name, share in database.pressure.items()])
+    yield numbers(d.DB_SHARE, [((name,), share) for name, share in database.shares.items()])
 
 
 def _replicas(replicas: ReplicasView) -> Iterator[Family]:

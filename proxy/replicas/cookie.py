@@ -1,4 +1,4 @@
-"""The same for clients without identity: what they must see, in a cookie that only Weir can write.
+"""What a client without identity must see, in a cookie that only Weir can write: its session, carried by itself.
 
     base64url of   version (1 byte)   1: a position   2: a pin
                    system id (8), timeline (4), position (8) | 0, 0, wall-clock milliseconds until which it holds

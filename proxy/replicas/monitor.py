@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from proxy.core.clock import monotonic
@@ -56,16 +56,16 @@ class Monitor:
 
     # -- life --
 
-    def apply(self, replicas: Mapping[str, str], rules: Rules) -> list[Watcher]:
-        """Watch these replicas: label of the endpoint by DSN. Gives the watchers of those that are no more, for the
-        caller to stop. Starts nothing."""
+    def apply(self, replicas: Sequence[str], rules: Rules) -> list[Watcher]:
+        """Watch these replicas, by DSN. Gives the watchers of those that are no more, for the caller to stop. Starts
+        nothing."""
         self.rules = rules
         self.rotations.clear()
         for dsn in replicas:
             if dsn not in self.replicas:
                 node = self.replicas[dsn] = Node(label_of(dsn), Role.STANDBY)
                 self._watchers[dsn] = self._watcher(node, dsn)
-        gone = self.replicas.keys() - replicas.keys()
+        gone = self.replicas.keys() - set(replicas)
         dropped = [self._watchers.pop(dsn) for dsn in gone]
         for dsn in gone:
             node = self.replicas.pop(dsn)

@@ -63,8 +63,9 @@ async def recall(exchange: Exchange, replicas: Replicas) -> Need:
             need = NOTHING if session is None else session.need(monotonic=consistency.is_monotonic)
         need = both(need, sessions.floor(now))
     if replicas.store is None and now < replicas.began_at + consistency.ttl_s:
-        need = need._replace(is_after_start=True)  # what this process stored was read under the floor of all; not
-    exchange.need = need  # so what it finds in a cache that others filled
+        # what this process stored was read under the floor of all; not so what it finds in a cache that others filled
+        need = need._replace(is_after_start=True)
+    exchange.need = need
     return need
 
 

@@ -42,7 +42,7 @@ class DatabaseNumbers(NamedTuple):
 
 
 class Counts:
-    """Of one upstream: reads by what became of them (definitions.py has the words), and writes."""
+    """Of one upstream: reads by what became of them (WORDS; definitions.py says what each means), and writes."""
 
     __slots__ = ("captured", "falling_back", "reads", "uncaptured", "writes")
 
@@ -58,15 +58,15 @@ class Counts:
 
 
 class Replicas:
-    """`changed(server, why)` hears of servers that leave the rotation or return (`why` is None)."""
+    """`changed(server, is_primary, why)` hears of servers that leave the rotation or return (`why` is None)."""
 
     def __init__(
         self,
         changed: Callable[[str, bool, str | None], None],
-        connect: Callable[[], tuple[Any, Any]] | None = None,
+        url: str = "memory",
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`connect` opens the shared store, where there is one (sessions_store.py)."""
+        """`url`: of the store that all Weirs share (sessions_store.py), or "memory" where this one is alone."""
         self.clock = clock
         self.began_at = clock()
         self.lessons = Lessons()
@@ -74,7 +74,7 @@ class Replicas:
         self.sessions: dict[str, Sessions] = {}  # by source
         self.counts: dict[str, Counts] = {}  # by upstream
         self.store: SessionsStore | None = None
-        self._connect = connect
+        self._url = url
         self._changed = changed
         self._secret = token_bytes(32)
         self._is_started = False
@@ -120,10 +120,10 @@ class Replicas:
         for gone in self.counts.keys() - {consistency.upstream for consistency in every}:
             del self.counts[gone]
         self._watch(every, now)
-        if every and self._connect is not None:
+        if every and self._url != "memory":
             longest_s = max(consistency.ttl_s for consistency in every)
             if self.store is None:
-                self.store = SessionsStore(self._connect, longest_s, self._lost_all, self.clock)
+                self.store = SessionsStore(self._url, longest_s, self._lost_all, self.clock)
                 if self._is_started:
                     spawn(self.store.start(), name="sessions start")
             self.store.ttl_s = longest_s
@@ -143,13 +143,13 @@ class Replicas:
                 monitor = self.monitors[dsn] = Monitor(
                     dsn, self._resolved, partial(self._began, source), partial(self._server_changed, dsn)
                 )
-            servers = {server: address.label for user in users for address, server in user.databases.items()}
+            servers = list(dict.fromkeys(server for user in users for server in user.databases.values()))
             rules = Rules(min(user.rules.max_lag_s for user in users), min(user.rules.wait_s for user in users))
             before = set(monitor.replicas)
             for watcher in monitor.apply(servers, rules):
                 self._let_go(watcher.stop)
             if self._is_started:
-                monitor.start_new(None if is_new else servers.keys() - before)
+                monitor.start_new(None if is_new else set(servers) - before)
 
     def _let_go(self, stop: Callable[[], Any]) -> None:
         if self._is_started:

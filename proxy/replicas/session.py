@@ -37,7 +37,7 @@ class Need(NamedTuple):
         session.merge(self.history, self.wrote, self.lsn)
         session.sights = list(self.sights)
         need = session.need(monotonic=True)
-        return need._replace(pinned_until=self.pinned_until, wrote_at=self.wrote_at)
+        return need._replace(pinned_until=self.pinned_until, wrote_at=self.wrote_at, is_after_start=self.is_after_start)
 
     def is_met_by(self, as_of: AsOf | None, now: float) -> bool:
         """Whether a response that is at least as new as `as_of` has what the client wrote."""

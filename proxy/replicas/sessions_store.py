@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from proxy.core.clock import monotonic
 from proxy.core.tasks import spawn
 from proxy.replicas.lsn import History
-from proxy.store.client import FAILURES
+from proxy.store.client import FAILURES, StoreClient
 
 DEADLINE_S: Final = 0.05
 CALL_S: Final = 1.0
@@ -61,25 +61,24 @@ _Facts = tuple[History, int, int]
 
 
 class SessionsStore:
-    """One per process. `connect` gives a redis-py client and, with Sentinels, what leads to it. `lost_all` is called
-    when the store came back, or was found, without its memory; `secret` is None until it is known."""
+    """One per process. `lost_all` is called when the store came back, or was found, without its memory. `secret` is
+    None until it is known."""
 
     def __init__(
         self,
-        connect: Callable[[], tuple[Any, Any]],
+        url: str,
         ttl_s: float,
         lost_all: Callable[[], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        """Raises ValueError for a URL that is no store's."""
         self.secret: bytes | None = None
         self.error: str | None = "not asked yet"
         self.calls = 0
         self.ttl_s = ttl_s
-        self._connect = connect
+        self._client = StoreClient(url, CALL_S)
         self._lost_all = lost_all
         self._clock = clock
-        self._client: Any = None
-        self._guides: Any = None
         self._orders: list[_Order] = []
         self._pending: list[_Order] = []  # what could not be written
         self._wake = asyncio.Event()
@@ -92,7 +91,10 @@ class SessionsStore:
     async def start(self) -> None:
         """Ask once, and go on asking. Never fails."""
         await self._call([])
-        self._task = spawn(self._run(), name="sessions")
+        if self._is_closing:  # a reload had it started, and the process ended meanwhile
+            await self._client.close()
+        else:
+            self._task = spawn(self._run(), name="sessions")
 
     async def aclose(self) -> None:
         """Write what waits, if the store is there."""
@@ -100,7 +102,7 @@ class SessionsStore:
         self._wake.set()
         if self._task is not None:
             await asyncio.wait([self._task])
-        await self._hang_up()
+        await self._client.close()
 
     @property
     def is_away(self) -> bool:
@@ -190,12 +192,10 @@ class SessionsStore:
         self.calls += 1
         try:
             async with asyncio.timeout(CALL_S):
-                if self._client is None:
-                    self._client, self._guides = self._connect()
-                secret, *replies = await self._client.eval(_SCRIPT, len(keys), *keys, *arguments)
+                secret, *replies = await self._client.opened().eval(_SCRIPT, len(keys), *keys, *arguments)
         except FAILURES as error:
             self._failed(orders, error)
-            await self._hang_up()
+            await self._client.close()
             return
         if self.error is not None and self.secret is not None:
             self._usable_at = self._clock() + GRACE_S
@@ -220,16 +220,6 @@ class SessionsStore:
                 # closed twice takes another Weir's of the same client for over, of which nothing is believed now anyhow
                 self._pending.append(order)
         self._orders = []
-
-    async def _hang_up(self) -> None:
-        client, guides, self._client, self._guides = self._client, self._guides, None, None
-        for each in (client, guides):
-            if each is not None:
-                try:
-                    async with asyncio.timeout(CALL_S):
-                        await each.aclose()
-                except FAILURES:
-                    pass
 
 
 def _key(scope: tuple[str, ...]) -> bytes:

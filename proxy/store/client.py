@@ -1,10 +1,11 @@
-"""redis-py's client for any store that a URL can name: for calls that no request waits for, or few.
+"""redis-py's client of any store that a URL can name: for calls that no request waits for, or few.
 
 What every request waits for goes over a connection of our own (`wire`), which is faster and survives a cancelled call.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
@@ -13,18 +14,68 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
-from proxy.store.url import CLUSTER, SENTINEL, Endpoint, parse_store_url
+from proxy.core.tasks import spawn
+from proxy.store.url import CLUSTER, SENTINEL, Endpoint, StoreAddress, parse_store_url
 
 FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
-def connect(url: str, timeout_s: float) -> tuple[Any, Any]:
-    """The client, and the Sentinels that it asks, if any: both have to be closed (`aclose`).
+class StoreClient:
+    """One client, made when it is first needed. Whoever calls `opened` or `master` owes a `close`.
 
-    Nothing is opened before the first call; every call may raise one of FAILURES. `timeout_s` bounds each step of a
-    call: connecting, writing, reading. Replies are bytes. Raises ValueError for a URL that is no store's.
+    Each part of Weir has its own: one that waits in a call, or hangs up, is then nobody else's concern.
     """
-    address = parse_store_url(url)
+
+    __slots__ = ("_address", "_client", "_sentinels", "_timeout_s")
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        """`timeout_s` bounds each step of a call: connecting, writing, reading; and closing. Opens nothing.
+
+        Raises ValueError for a URL that is no store's.
+        """
+        self._address = parse_store_url(url)
+        self._timeout_s = timeout_s
+        self._client: Any = None
+        self._sentinels: Any = None  # that lead to the master, if any do
+
+    def opened(self) -> Any:
+        """The client to call. It connects at its first call. Any call may raise one of FAILURES; replies are bytes."""
+        if self._client is None:
+            self._client, self._sentinels = _make(self._address, self._timeout_s)
+        return self._client
+
+    async def master(self) -> tuple[str, int]:
+        """Where the master is, as the first Sentinel that answers has it now. Raises one of FAILURES where none knows.
+
+        Only for the URL of Sentinels.
+        """
+        self.opened()
+        host, port = await self._sentinels.discover_master(self._address.service)
+        return str(host), int(port)
+
+    async def close(self) -> None:
+        """End every connection; `opened` gives a new client then, which finds the present master. Never raises.
+
+        Who is cancelled here does not stop it. A call under way ends with one of FAILURES, but with a cluster redis-py
+        connects once more and tries again: cancel such a call first.
+        """
+        if self._client is not None:
+            parts = [part for part in (self._client, self._sentinels) if part is not None]
+            self._client = self._sentinels = None
+            await asyncio.shield(spawn(_end(parts, self._timeout_s), name="end of a store's client"))
+
+
+async def _end(parts: list[Any], timeout_s: float) -> None:
+    for part in parts:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await part.aclose()
+        except FAILURES:
+            pass
+
+
+def _make(address: StoreAddress, timeout_s: float) -> tuple[Any, Any]:
+    """The client, and the Sentinels that it asks, if any: both have to be closed."""
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
@@ -51,17 +102,5 @@ def connect(url: str, timeout_s: float) -> tuple[Any, Any]:
 
 
 def _login(endpoint: Endpoint) -> dict[str, Any]:
-    options: dict[str, Any] = {"username": endpoint.username, "password": endpoint.password}
-    if (tls := endpoint.tls) is not None:
-        options |= {
-            "ssl": True,
-            "ssl_ca_certs": tls.ca_certs,
-            "ssl_ca_path": tls.ca_path,
-            "ssl_ca_data": tls.ca_data,
-            "ssl_certfile": tls.certfile,
-            "ssl_keyfile": tls.keyfile,
-            "ssl_password": tls.password,
-            "ssl_cert_reqs": tls.cert_reqs,
-            "ssl_check_hostname": tls.check_hostname and tls.cert_reqs != "none",
-        }
-    return options
+    tls = {} if endpoint.tls is None else endpoint.tls.for_redis_py()
+    return {"username": endpoint.username, "password": endpoint.password, **tls}

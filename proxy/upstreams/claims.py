@@ -69,7 +69,7 @@ class Claim(Generic[ConnectionT]):
     def __init__(self, now: float, deadline_at: float, fresh: bool, bid: Bid = ANYBODY) -> None:
         self.future: asyncio.Future[Lease[ConnectionT]] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[ConnectionT | ProxyError] | None = None  # the connect, once there is one
-        self.line: Any = None  # gate.Line, while it waits for a slot
+        self.line: Any = None  # line.Line, while it waits for a slot
         self.since = now
         self.deadline_at = deadline_at
         self.expires_at = deadline_at  # of the present wait

@@ -90,7 +90,7 @@ class Ejection:
     ) -> bool:
         """An exchange failed, and `totals` and `in_a_row` have it in them. `jitter` is a random number from 0 to 1.
 
-        `is_last`: no other endpoint of its role is in.
+        `is_last`: nobody could stand in for it; group.py says who that is.
         """
         if self.state is State.OUT:
             return False  # it began before the ejection

@@ -1,10 +1,7 @@
-"""The gate before an upstream: how many exchanges it has at once, and the lines of those who wait.
+"""The gate before an upstream: how many exchanges it has at once, who gets a free slot, and who is sent away.
 
-A request waits for whichever endpoint is free first, not for one that was chosen while it was busy. There is a line for
-each set of endpoints that will do: the primaries, the replicas, the replicas alone, those replicas that have what a
-client must see (one line for each set of them, while somebody waits there), and one endpoint alone (checks, and second
-attempts that keep clear of where the first one failed). Who is next in a line, and who may not wait at all, is
-decided in `queue.py`.
+A request waits for whichever endpoint is free first, not for one that was chosen while it was busy: in which line is
+decided in `lines.py`, who is next in it, and who may not wait at all, in `queue.py`.
 
 Nobody waits beside a free slot: whatever frees one calls `serve`, or serves nobody because `is_empty`.
 """
@@ -16,10 +13,10 @@ from typing import TYPE_CHECKING, Final, Generic
 
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.upstreams.adaptive import Adaptive
-from proxy.upstreams.address import Address
 from proxy.upstreams.claims import Bid, Claim, Reach
 from proxy.upstreams.lease import ConnectionT
 from proxy.upstreams.line import Line, freest
+from proxy.upstreams.lines import Lines
 from proxy.upstreams.queue import PRIORITIES, Refusal
 from proxy.upstreams.queue_flow import retry_after_s
 from proxy.upstreams.queue_stats import QueueStats
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "private_gate"]
 
-_Some = tuple[int, frozenset[Address]]
 TICK_S: Final = 0.05  # `tick` is called this often
 _GRAIN_S: Final = 0.002  # later than that it may be because timers are coarse
 _KINDS: Final = {
@@ -47,13 +43,11 @@ class Gate(Generic[ConnectionT]):
 
     __slots__ = (
         "_clock",
-        "_lines",
-        "_ones",
-        "_some",
         "_ticked_at",
         "adaptive",
         "cap",
         "is_empty",
+        "lines",
         "numbers",
         "pools",
         "stats",
@@ -68,9 +62,7 @@ class Gate(Generic[ConnectionT]):
         self.pools: list[EndpointPool[ConnectionT]] = []  # also those that a reload has dropped, to their last lease
         self.is_empty = True  # nobody waits; read at every release
         self.stats = QueueStats()
-        self._lines = tuple(Line[ConnectionT]((), numbers) for _ in (Reach.PRIMARY, Reach.REPLICA, Reach.REPLICA_ONLY))
-        self._ones: dict[EndpointPool[ConnectionT], Line[ConnectionT]] = {}  # by pool, while somebody waits
-        self._some: dict[_Some, Line[ConnectionT]] = {}  # by reach and replicas, while somebody waits
+        self.lines: Lines[ConnectionT] = Lines(numbers)
         self._ticked_at = float("-inf")
 
     # -- for the pools --
@@ -92,7 +84,7 @@ class Gate(Generic[ConnectionT]):
             return pool
         if bid.reach == Reach.ONE:
             return None
-        found = freest(self._in_reach(pool, bid.reach, bid.among), self.numbers.max_in_flight)
+        found = freest(self.lines.in_reach(pool, bid.reach, bid.among), self.numbers.max_in_flight)
         return found if found is not None and found.has_room else None
 
     def enqueue(
@@ -100,24 +92,20 @@ class Gate(Generic[ConnectionT]):
     ) -> Claim[ConnectionT]:
         """A claim that waits. Raises ProxyError for one that must not: QUEUE_FULL, NO_CHANCE, SHED, or NO_ENDPOINT when
         all that it could wait for drains."""
-        line = self._line(pool, bid)
+        line = self.lines.of(pool, bid)
         if all(other.is_draining for other in line.pools):
             raise ProxyError(ErrorKind.NO_ENDPOINT, f"{pool.address.label}: draining", retry_after_s=1.0)
         claim: Claim[ConnectionT] = Claim(now, deadline_at, fresh, bid)
         claim.expires_at = min(deadline_at, now + self.numbers.queue_timeout_s)
         drain_per_s = line.drain_per_s(self.cap, now)
-        if self.numbers.shed is not None and self._sheds(line, claim.rank):
+        if self.numbers.shed is not None and self.lines.is_shed(line, claim.rank, self.cap):
             raise self._refused(claim, Refusal.SHED, line, drain_per_s)
         refusal = line.queue.judge(claim, now, drain_per_s)
         if refusal is not None:
             raise self._refused(claim, refusal, line, drain_per_s)
         claim.line = line
         displaced = line.queue.push(claim, now)
-        if line not in self._lines:
-            if bid.among is not None and bid.reach != Reach.ONE:
-                self._some[bid.reach, bid.among] = line
-            else:
-                self._ones[pool] = line
+        self.lines.keep(line, pool, bid)
         self.is_empty = False
         for other in displaced:
             self.stats.classes[other.rank].displaced += 1
@@ -131,14 +119,14 @@ class Gate(Generic[ConnectionT]):
         if line is not None and line.queue.remove(claim):
             claim.line = None
             self.stats.classes[claim.rank].left += 1
-            self._count()
+            self.is_empty = self.lines.sweep()
 
     def serve(self) -> None:
         """Give free slots to those who are next. Between lines the better class goes first, then who waits longest."""
         now = self._clock()
         while not self.is_empty and (self.cap is None or self._has_slots()):
             best: tuple[tuple[int, float], Line[ConnectionT], EndpointPool[ConnectionT]] | None = None
-            for line in self._waiting_lines():
+            for line in self.lines.waiting():
                 pool = line.free(self.numbers.max_in_flight)
                 if pool is not None and (best is None or line.queue.next_rank < best[0]):
                     best = line.queue.next_rank, line, pool
@@ -147,7 +135,7 @@ class Gate(Generic[ConnectionT]):
             _, line, pool = best
             self._expire(line, now)
             claim = line.queue.pop(now)
-            self._count()
+            self.is_empty = self.lines.sweep()
             if claim is None:
                 continue
             claim.line = None
@@ -165,16 +153,16 @@ class Gate(Generic[ConnectionT]):
         late_s, self._ticked_at = max(now - self._ticked_at - TICK_S - _GRAIN_S, 0.0), now
         if self.adaptive is not None:
             self._adapt(self.adaptive, now, late_s)
-        for line in self._all_lines():
+        for line in self.lines.all():
             self._expire(line, now)
             line.queue.observe(now)
             if self.numbers.shed is not None:
                 self._observe_shedding(line, self.numbers.shed, now)
-        self._count()
+        self.is_empty = self.lines.sweep()
         if any(pool.closed for pool in self.pools):
             self.pools = [pool for pool in self.pools if not pool.closed]
 
-    # -- configuration, end --
+    # -- configuration, health, end --
 
     def resize(self, numbers: PoolNumbers) -> None:
         """Other bounds, effective at once. Those who wait stay."""
@@ -182,39 +170,31 @@ class Gate(Generic[ConnectionT]):
             return
         self.numbers = numbers
         self._take_bounds()
-        for line in self._all_lines():
-            line.queue.max_waiting, line.queue.max_bytes = numbers.queue, numbers.queue_bytes
-            if numbers.shed is None:
-                line.shedding.level = 0
+        self.lines.resize(numbers)
         for pool in self.pools:
             pool.ask_gate(self.is_asked)
         self.serve()
 
     def lead_to(self, by_reach: Sequence[Sequence[EndpointPool[ConnectionT]]]) -> None:
         """Which pools will do now, for each of Reach but ONE: the health of an endpoint has changed."""
-        for line, pools in zip(self._lines, by_reach, strict=True):
-            line.pools = tuple(pools)
-        for (reach, among), line in self._some.items():
-            line.pools = self._in_reach(line.pools[0], reach, among)
+        self.lines.lead_to(by_reach)
         self.serve()
+
+    def database_said(self, is_late: bool) -> None:
+        """A reading of the pooler of a database that is behind this upstream."""
+        if self.adaptive is not None:
+            self.adaptive.database_said(is_late)
+            self._find_cap()
 
     def close(self) -> None:
         """Send everybody away."""
-        for line in self._all_lines():
+        for line in self.lines.all():
             for claim in line.queue.clear():
                 claim.line = None
                 claim.fail(ProxyError(ErrorKind.DRAINING, "shutting down"))
-        self._count()
+        self.is_empty = self.lines.sweep()
 
     # -- numbers --
-
-    @property
-    def waiting(self) -> int:
-        return sum(len(line.queue) for line in self._waiting_lines())
-
-    @property
-    def waiting_bytes(self) -> int:
-        return sum(line.queue.size_bytes for line in self._waiting_lines())
 
     @property
     def in_use(self) -> int:
@@ -238,26 +218,6 @@ class Gate(Generic[ConnectionT]):
         """Those that may be used now."""
         return self.most if self.cap is None else min(self.most, self.cap)
 
-    def waiting_for(self, pool: EndpointPool[ConnectionT]) -> int:
-        """For this endpoint and no other."""
-        line = self._ones.get(pool)
-        return 0 if line is None else len(line.queue)
-
-    def depth(self, rank: int) -> int:
-        return sum(line.queue.depth(rank) for line in self._waiting_lines())
-
-    def oldest_wait_s(self, now: float) -> float:
-        since = [line.queue.oldest_since(rank) for line in self._waiting_lines() for rank in range(len(PRIORITIES))]
-        return max((now - at for at in since if at is not None), default=0.0)
-
-    def is_newest_first(self, rank: int) -> bool:
-        """In any of its lines."""
-        return any(line.queue.is_newest_first(rank) for line in self._waiting_lines())
-
-    def sheds(self, rank: int) -> bool:
-        """In any of its lines."""
-        return any(line.shedding.refuses(rank) for line in self._all_lines())
-
     @property
     def drain_per_s(self) -> float:
         """Leases a second at all endpoints, lately."""
@@ -276,7 +236,7 @@ class Gate(Generic[ConnectionT]):
             "total": sum(pool.total for pool in pools),
             "in_use": self.in_use,
             "idle": sum(pool.idle for pool in pools),
-            "waiting": self.waiting,
+            "waiting": self.lines.count,
         }
 
     # -- bounds that move --
@@ -292,6 +252,9 @@ class Gate(Generic[ConnectionT]):
             self.adaptive.take_rules(rules)
         self._find_cap()
 
+    def _has_slots(self) -> bool:
+        return self.cap is None or self.in_use < self.cap
+
     def _find_cap(self) -> None:
         total, adaptive = self.numbers.max_in_flight_total, self.adaptive
         if adaptive is None or not adaptive.rules.enforces:
@@ -306,87 +269,29 @@ class Gate(Generic[ConnectionT]):
         if before is not None and self.cap is not None and self.cap > before:
             self.serve()
 
-    def database_said(self, is_late: bool) -> None:
-        """A reading of the pooler of a database that is behind this upstream."""
-        if self.adaptive is not None:
-            self.adaptive.database_said(is_late)
-            self._find_cap()
+    # -- who gets no slot --
+
+    def _expire(self, line: Line[ConnectionT], now: float) -> None:
+        if late := line.queue.expired(now):
+            self._send_away(line, late, Refusal.TIMEOUT, now)
 
     def _observe_shedding(self, line: Line[ConnectionT], rules: ShedRules, now: float) -> None:
         queue, adaptive = line.queue, self.adaptive
         is_least = adaptive is not None and adaptive.rules.enforces and adaptive.is_least
         if line.shedding.observe(queue.fill, queue.late_rank, is_least, rules, now):
             refused = len(PRIORITIES) - line.shedding.level  # the best class that is
-            for other in self._rivals(line):
-                self._send_away(other, other.queue.take_worse_than(refused), now)
+            for other in self.lines.rivals(line, self.cap):
+                self._send_away(other, other.queue.take_worse_than(refused), Refusal.SHED, now)
 
-    def _sheds(self, line: Line[ConnectionT], rank: int) -> bool:
-        """What is refused in one line is not let into another for the same slots."""
-        return line.shedding.refuses(rank) or any(other.shedding.refuses(rank) for other in self._rivals(line))
-
-    def _rivals(self, line: Line[ConnectionT]) -> list[Line[ConnectionT]]:
-        """Those who wait for some of the same slots, itself among them."""
-        lines = self._all_lines()
-        if self.cap is not None:
-            return list(lines)
-        return [other for other in lines if other is line or not set(line.pools).isdisjoint(other.pools)]
-
-    def _send_away(self, line: Line[ConnectionT], claims: Sequence[Claim[ConnectionT]], now: float) -> None:
-        """Nobody of a worse class is served while a better one is refused."""
+    def _send_away(
+        self, line: Line[ConnectionT], claims: Sequence[Claim[ConnectionT]], refusal: Refusal, now: float
+    ) -> None:
+        """Those who have waited, and are out of the line already."""
         drain_per_s = line.drain_per_s(self.cap, now) if claims else None
         for claim in claims:
             claim.line = None
             if not claim.future.done():
-                claim.fail(self._refused(claim, Refusal.SHED, line, drain_per_s, now - claim.since))
-
-    # -- lines --
-
-    def _line(self, pool: EndpointPool[ConnectionT], bid: Bid) -> Line[ConnectionT]:
-        if bid.among is not None and bid.reach != Reach.ONE:
-            known = self._some.get((bid.reach, bid.among))
-            return known or Line(self._in_reach(pool, bid.reach, bid.among), self.numbers)
-        if bid.reach != Reach.ONE:
-            line = self._lines[bid.reach]
-            if line.pools:
-                return line
-        return self._ones.get(pool) or Line((pool,), self.numbers)
-
-    def _in_reach(
-        self, pool: EndpointPool[ConnectionT], reach: int, among: frozenset[Address] | None
-    ) -> tuple[EndpointPool[ConnectionT], ...]:
-        """The pools of a line. Of replicas only those of `among`: another one may lack what the client must see. While
-        none of these is up, the primary, which has everything; `pool`, which was chosen, for who may not go there."""
-        pools = self._lines[reach].pools
-        if among is not None:
-            pools = tuple([each for each in pools if each.address in among])
-            if not pools and reach == Reach.REPLICA:
-                pools = self._lines[Reach.PRIMARY].pools
-        return pools or (pool,)
-
-    def _all_lines(self) -> tuple[Line[ConnectionT], ...]:
-        return (*self._lines, *self._ones.values(), *self._some.values())
-
-    def _waiting_lines(self) -> list[Line[ConnectionT]]:
-        return [line for line in self._all_lines() if line.queue.count]
-
-    def _has_slots(self) -> bool:
-        return self.cap is None or self.in_use < self.cap
-
-    def _count(self) -> None:
-        for pool in [pool for pool, line in self._ones.items() if not line.queue.count]:
-            del self._ones[pool]
-        for some in [some for some, line in self._some.items() if not line.queue.count]:
-            del self._some[some]
-        self.is_empty = not self._ones and not self._some and not any(line.queue.count for line in self._lines)
-
-    def _expire(self, line: Line[ConnectionT], now: float) -> None:
-        late = line.queue.expired(now)
-        if late:
-            drain_per_s = line.drain_per_s(self.cap, now)
-            for claim in late:
-                claim.line = None
-                if not claim.future.done():
-                    claim.fail(self._refused(claim, Refusal.TIMEOUT, line, drain_per_s, now - claim.since))
+                claim.fail(self._refused(claim, refusal, line, drain_per_s, now - claim.since))
 
     def _refused(
         self,

@@ -18,8 +18,8 @@ def gate_status(gate: Gate[Any], now: float) -> dict[str, Any]:
     return {
         "slots": gate.slots,
         "most_waiting": gate.numbers.queue,
-        "waiting_bytes": gate.waiting_bytes,
-        "oldest_wait_s": round(gate.oldest_wait_s(now), 3),
+        "waiting_bytes": gate.lines.size_bytes,
+        "oldest_wait_s": round(gate.lines.oldest_wait_s(now), 3),
         "mean_service_s": None if mean_s is None else round(mean_s, 6),
         "served_per_s": round(gate.drain_per_s, 3),
         "adaptive": None if gate.adaptive is None else gate.adaptive.status(),
@@ -30,9 +30,9 @@ def gate_status(gate: Gate[Any], now: float) -> dict[str, Any]:
 def _of_class(gate: Gate[Any], rank: int) -> dict[str, Any]:
     stats = gate.stats.classes[rank]
     return {
-        "waiting": gate.depth(rank),
-        "newest_first": gate.is_newest_first(rank),
-        "shed": gate.sheds(rank),
+        "waiting": gate.lines.depth(rank),
+        "newest_first": gate.lines.is_newest_first(rank),
+        "shed": gate.lines.sheds(rank),
         "served_after_wait": stats.served,
         "wait_s": round(stats.wait_s, 3),
         "refused": dict(stats.refused),

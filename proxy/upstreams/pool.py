@@ -229,7 +229,7 @@ class EndpointPool(Generic[ConnectionT]):
     @property
     def waiting(self) -> int:
         """Who waits for this endpoint and would not take another."""
-        return self.gate.waiting_for(self)
+        return self.gate.lines.count_for(self)
 
     @property
     def load(self) -> int:

@@ -111,7 +111,7 @@ class WaitQueue(Generic[WaitingT]):
         return late
 
     def observe(self, now: float) -> None:
-        """Look at the waits, a few times in each overload.INTERVAL_S: nothing else may happen for long."""
+        """Look at the waits, a few times in each queue_overload.INTERVAL_S: nothing else may happen for long."""
         for rank in range(len(self._classes)):
             self._observe(rank, now)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import asyncpg
 import pytest
 
 from proxy.database.exporter import Exporter
@@ -15,6 +14,7 @@ from proxy.upstreams.address import parse_address
 from proxy.upstreams.registry import Registry
 from proxy.upstreams.upstream import PoolNumbers, Upstream
 from tests.database.conftest import StartPgBouncer
+from tests.database.contention import somebody_waits
 from tests.line.process import Weir, eventually
 
 
@@ -42,12 +42,9 @@ async def test_each_reading_with_clients_that_wait_takes_half_until_one_is_bette
     exporter = Exporter(lambda: registry.hold_back(exporter.share_of), lambda: registry.database_said(exporter.is_late))
     exporter.use(pooler.settings, {"main": pooler.database})
     gates = registry.gates
-    holder, waiter = [await asyncpg.connect(pooler.url, statement_cache_size=0) for _ in range(2)]
     await exporter.read_once()
     assert ([gate.slots for gate in gates.values()], exporter.is_late("held")) == ([64, 64, 64], False)
-    async with holder.transaction():
-        await holder.fetchval("SELECT 1")
-        waiting = asyncio.ensure_future(waiter.execute("BEGIN"))
+    async with somebody_waits(pooler.url):
         async with asyncio.timeout(20):
             while not exporter.late:
                 await asyncio.sleep(0.05)
@@ -58,8 +55,6 @@ async def test_each_reading_with_clients_that_wait_takes_half_until_one_is_bette
         await exporter.read_once()
         registry.tick(0.15)
         assert {name: gate.slots for name, gate in gates.items()} == {"held": 8, "seen": 32, "plain": 32}
-    await waiting
-    await waiter.execute("ROLLBACK")
     held, seen = gates["held"].adaptive, gates["seen"].adaptive
     assert held is not None
     assert seen is not None
@@ -74,8 +69,6 @@ async def test_each_reading_with_clients_that_wait_takes_half_until_one_is_bette
         "seen": 64,
         "plain": 64,
     }  # it grows with use
-    await holder.close()
-    await waiter.close()
     await exporter.stop()
 
 
@@ -121,21 +114,14 @@ async def test_a_running_weir_halves_the_limit_while_the_database_keeps_clients_
     )
     weir = Weir(tmp_path_factory.mktemp("weir"), config)
     weir.launch()
-    holder, waiter = [await asyncpg.connect(pooler.url, statement_cache_size=0) for _ in range(2)]
     cuts = partial(weir.metric, "weir_upstream_adaptive_cuts_total", upstream="app", reason="database")
     try:
         await asyncio.to_thread(weir.ready)
-        async with holder.transaction():
-            await holder.fetchval("SELECT 1")
-            waiting = asyncio.ensure_future(waiter.execute("BEGIN"))
+        async with somebody_waits(pooler.url):
             await asyncio.to_thread(eventually, lambda: cuts() >= 3, 15.0)
             assert weir.metric("weir_upstream_adaptive_limit", upstream="app") == 8
-        await waiting
-        await waiter.execute("ROLLBACK")
         before = await asyncio.to_thread(cuts)
         await asyncio.sleep(5.0)
         assert await asyncio.to_thread(cuts) <= before + 1  # one more reading may have been under way
     finally:
         weir.stop()
-        holder.terminate()
-        waiter.terminate()

@@ -22,6 +22,7 @@ from proxy.upstreams.address import parse_address
 from proxy.upstreams.registry import Registry
 from proxy.upstreams.upstream import PoolNumbers, Upstream
 from tests.database.conftest import Pooler, StartPgBouncer
+from tests.database.contention import somebody_waits
 from tests.line.process import Weir, eventually
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -90,7 +91,7 @@ async def test_the_console_is_reached_over_a_unix_socket(start_pgbouncer: StartP
 
 async def test_a_pooler_that_is_taken_out_of_the_configuration_holds_nothing_back(exporter: Exporter) -> None:
     exporter.use(PgBouncerSettings(console="postgresql://weir@127.0.0.1:1/pgbouncer"), DATABASES)
-    exporter.pressure["main"] = 0.5
+    exporter.shares["main"] = 0.5
     exporter.use(PgBouncerSettings(console="postgresql://weir@127.0.0.1:1/pgbouncer", max_wait=1.0), DATABASES)
     kept = exporter.share_of("app")
     exporter.use(None, DATABASES)
@@ -104,23 +105,16 @@ async def test_a_long_wait_for_the_database_halves_what_the_backend_gets_and_its
     changes: list[float] = []
     exporter = Exporter(lambda: changes.append(exporter.share_of("app")))
     exporter.use(pooler.settings, {"main": pooler.database})
-    holder, waiter = [await asyncpg.connect(pooler.url, statement_cache_size=0) for _ in range(2)]
-    async with holder.transaction():
-        await holder.fetchval("SELECT 1")
-        waiting = asyncio.ensure_future(waiter.execute("BEGIN"))
+    async with somebody_waits(pooler.url):
         async with asyncio.timeout(20):
             while not changes:
                 await asyncio.sleep(0.05)
                 await exporter.read_once()
     assert changes == [0.5]
     assert exporter.pools["app"].client_waiting == 1
-    await waiting
-    await waiter.execute("ROLLBACK")
     for _ in range(4):
         await exporter.read_once()
     assert changes == [0.5, 0.625, 0.75, 0.875, 1.0]
-    await holder.close()
-    await waiter.close()
     await exporter.stop()
 
 
@@ -186,11 +180,49 @@ async def test_whoever_is_there_instead_costs_one_round_and_holds_nothing_back(
     monkeypatch.setattr(exporter_file, "TIMEOUT_S", 0.3)
     async with listening(answer) as settings:
         exporter.use(settings, DATABASES)
-        exporter.pressure["main"] = 0.5
+        exporter.shares["main"] = 0.5
         await exporter.read_once()
         assert reason in str(exporter.error)
         assert (exporter.pools, exporter.share_of("app"), exporter.failures) == ({}, 1.0, 1)
         await exporter.stop()
+
+
+class Slow:
+    """A console that signs in, and answers, when it is told to; it has no pools."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            self.is_asked.set()
+            await self.may_answer.wait()
+            writer.write(b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I")
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["while it is opened", "while it answers"])
+async def test_a_reload_that_moves_the_console_asks_the_new_one_and_calls_none_of_them_away(
+    exporter: Exporter, transaction_pooler: Pooler, is_open: bool
+) -> None:
+    slow = Slow()
+    async with listening(slow) as settings:
+        exporter.use(settings, {"main": transaction_pooler.database})
+        if is_open:
+            slow.may_answer.set()
+            await exporter.read_once()
+            slow.is_asked.clear()
+            slow.may_answer.clear()
+        reading = asyncio.ensure_future(exporter.read_once())
+        await slow.is_asked.wait()
+        exporter.use(transaction_pooler.settings, {"main": transaction_pooler.database})
+        slow.may_answer.set()
+        await reading
+        assert (exporter.error, exporter.failures) == (None, 0)
+        client = await asyncpg.connect(transaction_pooler.url, statement_cache_size=0)
+        await exporter.read_once()
+        await client.close()
+    assert (exporter.error, exporter.failures) == (None, 0)
+    assert "app" in exporter.pools
 
 
 async def test_a_console_that_is_away_and_comes_back_is_read_again(
@@ -240,7 +272,7 @@ def test_an_upstream_follows_the_servers_that_it_uses(
 ) -> None:
     exporter = Exporter(lambda: None)
     exporter.use(PgBouncerSettings(), {name: settings for name, (settings, _) in servers.items()})
-    exporter.pressure = {name: pressure for name, (_, pressure) in servers.items()}
+    exporter.shares = {name: share for name, (_, share) in servers.items()}
     assert exporter.share_of(upstream) == share
 
 
@@ -315,22 +347,15 @@ async def test_a_running_weir_sends_less_while_the_database_keeps_clients_waitin
     )
     weir = Weir(tmp_path_factory.mktemp("weir"), config)
     weir.launch()
-    holder, waiter = [await asyncpg.connect(pooler.url, statement_cache_size=0) for _ in range(2)]
     share = partial(weir.metric, "weir_db_admission_share", database="main")
     try:
         await asyncio.to_thread(weir.ready)
-        async with holder.transaction():
-            await holder.fetchval("SELECT 1")
-            waiting = asyncio.ensure_future(waiter.execute("BEGIN"))
+        async with somebody_waits(pooler.url):
             await asyncio.to_thread(eventually, lambda: share() == 0.5, 15.0)
             assert weir.metric("weir_db_pool_client_waiting", pool="app") == 1
-        await waiting
-        await waiter.execute("ROLLBACK")
         await asyncio.to_thread(eventually, lambda: share() == 1.0, 25.0)
     finally:
         weir.stop()
-        holder.terminate()
-        waiter.terminate()
 
 
 def _database(weir: Weir) -> dict[str, object]:

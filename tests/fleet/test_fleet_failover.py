@@ -14,8 +14,8 @@ from tests.fleet.load import Shot, evenly, fire
 from tests.fleet.member import Member
 from tests.fleet.recorder import Recorder
 from tests.fleet.test_fleet_faults import ROUTES, events_after, instant, noise_of, percentile_ms
-from tests.limits.sentinels import Group
 from tests.line.process import eventually
+from tests.store.sentinels import Group
 
 pytestmark = pytest.mark.long  # processes that are started, killed and waited for
 

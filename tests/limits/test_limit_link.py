@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from threading import Thread
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -32,26 +25,13 @@ from proxy.store.dial import dial
 from proxy.store.errors import explain
 from proxy.store.url import parse_store_url
 from proxy.store.wire import Wire
+from tests.line.certificates import Authority
 from tests.ports import free_port
+from tests.store.tls import tls_in_front
 
 LIMIT = compile_limit("a", LimitSettings.model_validate({"rate": "10/h", "by": "ip"}), "test.yaml:1")
 KEY = LIMIT.prefix + b"x"
 ONE = [Question((LIMIT,), (KEY,))]
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Callable[[str], Awaitable[Link]]]:
-    links = []
-
-    async def opened(url: str) -> Link:
-        link = link_to(url)
-        links.append(link)
-        await link.open()
-        return link
-
-    yield opened
-    for link in links:
-        await link.close()
 
 
 async def lost(link: Link) -> StoreLost:
@@ -409,74 +389,6 @@ async def test_the_connection_has_a_name_and_a_database(server: Any, connect: An
     assert "edge-1" in {client["name"] for client in server.admin.client_list()}
 
 
-class Authority:
-    """Signs certificates for one host each, into a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self._name = folder, name
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.path = self.issue(name, None)
-
-    def issue(self, name: str, host: str | None) -> Path:
-        key = self._key if host is None else ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=host is None, path_length=None), critical=True)
-        )
-        if host is not None:
-            own: x509.GeneralName = x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
-            builder = builder.add_extension(x509.SubjectAlternativeName([own]), critical=False)
-        path = self.folder / f"{name}.pem"
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        )
-        return path
-
-
-@asynccontextmanager
-async def tls_in_front(server: Any, certificate: Path, clients: Path | None = None) -> AsyncIterator[int]:
-    """Ends TLS before the server's socket. Gives the port. `clients`: the authority whose certificate they need."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    if clients is not None:
-        context.load_verify_locations(clients)
-        context.verify_mode = ssl.CERT_REQUIRED
-    relays: set[asyncio.Task[Any]] = set()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        relays.add(asyncio.current_task())  # type: ignore[arg-type]
-        to_reader, to_writer = await asyncio.open_unix_connection(server.path)
-        await asyncio.gather(relay(reader, to_writer), relay(to_reader, writer))
-
-    listening = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        listening.close()
-        for task in relays:
-            task.cancel()
-        await asyncio.gather(*relays, return_exceptions=True)
-
-
 @pytest.mark.parametrize(
     ("host", "options", "words"),
     [
@@ -494,7 +406,7 @@ async def test_the_server_has_to_prove_who_it_is(
     server: Any, connect: Any, tmp_path: Path, host: str, options: str, words: str | None
 ) -> None:
     authority, other = Authority(tmp_path, "ca"), Authority(tmp_path, "other")
-    async with tls_in_front(server, authority.issue("server", "127.0.0.1")) as port:
+    async with tls_in_front(server.path, authority.issue("server", "127.0.0.1")) as port:
         url = f"rediss://{host}:{port}/2{options.format(ca=authority.path, other=other.path)}"
         if words is None:
             link = await connect(url)
@@ -508,10 +420,10 @@ async def test_the_server_has_to_prove_who_it_is(
 
 async def test_we_prove_who_we_are_where_the_server_asks(server: Any, connect: Any, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
-    mine = authority.issue("client", "weir")
-    async with tls_in_front(server, authority.issue("server", "127.0.0.1"), authority.path) as port:
+    certificate, key = authority.issue("client", "weir")
+    async with tls_in_front(server.path, authority.issue("server", "127.0.0.1"), authority.path) as port:
         url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.path}"
-        link = await connect(f"{url}&ssl_certfile={mine}&ssl_keyfile={mine}")
+        link = await connect(f"{url}&ssl_certfile={certificate}&ssl_keyfile={key}")
         assert (await link.evaluate(ONE))[0] == 9
         await link.close()
         with pytest.raises(StoreLost):

@@ -13,12 +13,13 @@ from proxy.core.clock import monotonic
 from proxy.limits.policy import compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.shared.group import Question
-from proxy.limits.shared.link import StoreLost, link_to
+from proxy.limits.shared.link import StoreLost
 from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.shared.sentinel import SentinelLink
 from proxy.limits.verdict import LOCAL, SHARED, Verdict
-from tests.limits.sentinels import Group
 from tests.ports import free_port
+from tests.store.processes import started
+from tests.store.sentinels import Group
 
 LIMIT = compile_limit("a", LimitSettings.model_validate({"rate": "10/h", "by": "ip"}), "test.yaml:1")
 GROUP = [Question((LIMIT,), (LIMIT.prefix + b"x",))]
@@ -27,37 +28,15 @@ GROUP = [Question((LIMIT,), (LIMIT.prefix + b"x",))]
 @pytest.fixture(scope="module")
 def group() -> Iterator[Group]:
     """For tests that leave a master, a replica and three Sentinels behind."""
-    yield from started(Group())
+    with started(Group()) as group:
+        yield group
 
 
 @pytest.fixture
 def own_group(request: Any) -> Iterator[Group]:
     """For a test that does not."""
-    yield from started(Group(request.param))
-
-
-def started(group: Group) -> Iterator[Group]:
-    try:
-        group.start()
+    with started(Group(request.param)) as group:
         yield group
-    finally:
-        group.close()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Callable[[str], Awaitable[SentinelLink]]]:
-    links = []
-
-    async def opened(url: str) -> SentinelLink:
-        link = link_to(url)
-        assert isinstance(link, SentinelLink)
-        links.append(link)
-        await link.open()
-        return link
-
-    yield opened
-    for link in links:
-        await link.close()
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ of its own has it loaded by one that runs already.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
 from tests.line.backend import Backend, Hub
-from tests.line.process import Weir
+from tests.line.process import StartWeir, Weir, starter
 
-StartWeir = Callable[..., Weir]
 Configure = Callable[..., Weir]
 
 
@@ -34,19 +32,19 @@ def app(hub: Hub) -> Backend:
 @pytest.fixture(scope="module")
 def start_module_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
     """Start a Weir for the tests of a module. It must have found nothing to complain of in itself at the end."""
-    yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+    yield from starter(lambda: tmp_path_factory.mktemp("weir"))
 
 
 @pytest.fixture
 def start_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
     """Start a Weir for one test."""
-    yield from _starter(lambda: tmp_path_factory.mktemp("weir"))
+    yield from starter(lambda: tmp_path_factory.mktemp("weir"))
 
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Weir, Weir]]:
     """Two that run through all modules. Both start at the same time."""
-    for start in _starter(lambda: tmp_path_factory.mktemp("weir")):
+    for start in starter(lambda: tmp_path_factory.mktemp("weir")):
         yield start(_NOTHING, wait=False), start(_NOTHING, wait=False)
 
 
@@ -74,23 +72,3 @@ def _configurer(weir: Weir) -> Configure:
         return weir
 
     return configured
-
-
-def _starter(folder: Callable[[], Path]) -> Iterator[StartWeir]:
-    started: list[Weir] = []
-
-    def start(config: str, policies: Mapping[str, str] | None = None, *, wait: bool = True) -> Weir:
-        made = Weir(folder(), config, policies)
-        started.append(made)
-        made.launch()
-        return made.ready() if wait else made
-
-    yield start
-    try:
-        for made in started:
-            if made.process.poll() is None:
-                assert made.stop() == 0, made.stderr
-            assert made.defects() == [], made.stderr
-    finally:
-        for made in started:
-            made.kill()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,3 +198,27 @@ def eventually(look: Callable[[], T | None], timeout_s: float = 5.0) -> T:
         assert time.monotonic() < deadline, f"it did not happen within {timeout_s} s"
         time.sleep(0.01)
     return found
+
+
+StartWeir = Callable[..., Weir]
+
+
+def starter(folder: Callable[[], Path]) -> Iterator[StartWeir]:
+    """Of Weirs, each in a folder of its own; for a fixture. They must have nothing to complain of at the end."""
+    started: list[Weir] = []
+
+    def start(config: str, policies: Mapping[str, str] | None = None, *, wait: bool = True) -> Weir:
+        made = Weir(folder(), config, policies)
+        started.append(made)
+        made.launch()
+        return made.ready() if wait else made
+
+    yield start
+    try:
+        for made in started:
+            if made.process.poll() is None:
+                assert made.stop() == 0, made.stderr
+            assert made.defects() == [], made.stderr
+    finally:
+        for made in started:
+            made.kill()

@@ -79,10 +79,11 @@ def test_under_load_no_request_fails_through_reloads(configure: Configure, app: 
 def test_a_bad_file_changes_nothing_and_is_reported_with_its_place(configure: Configure, app: Backend) -> None:
     weir = configure(config(app, ", response_fields: {set: {X-Version: one}}"))
     refusals = weir.metric("weir_config_reloads_total", result="refused")
+    said_before = len(weir.stderr)  # of other tests' files too
     bad = config(app, ", response_fields: {set: {X-Version: two}}, limitz: []")
     assert weir.reload(bad) == "reload_refused"
     assert weir.get("/x").get("x-version") == "one"
-    place = eventually(lambda: re.search(r"proxy\.yaml:(\d+):(\d+)", weir.stderr))
+    place = eventually(lambda: re.search(r"proxy\.yaml:(\d+):(\d+)", weir.stderr[said_before:]))
     line = weir.path.read_text().splitlines()[int(place[1]) - 1]
     assert line[int(place[2]) - 1 :].startswith("limitz")
     assert "did you mean" in weir.stderr.lower()

@@ -156,7 +156,7 @@ def full_sources(observe: Observe) -> Sources:
         connections=SimpleNamespace(accepted=51, connections=[object(), object()]),
         controls=SimpleNamespace(counts=lambda: controls),
         database=SimpleNamespace(
-            is_on=True, error=None, failures=111, pools={"shop": pool_state}, pressure={"main": 0.625}
+            is_on=True, error=None, failures=111, pools={"shop": pool_state}, shares={"main": 0.625}
         ),
         replicas=SimpleNamespace(
             databases=lambda: [

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.line.process import Weir
+from tests.line.process import StartWeir, Weir, starter
 from tests.replicas.postgres import Cluster
 from tests.replicas.stand import Stand
-
-StartWeir = Callable[[str], Weir]
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +40,7 @@ def stand(shared_stand: Stand) -> Iterator[Stand]:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weir]:
-    for start in _starter(tmp_path_factory):
+    for start in starter(lambda: tmp_path_factory.mktemp("weir")):
         yield start("upstreams: {none: {primary: http://127.0.0.1:9}}\nroutes: [{name: none, upstream: none}]\n")
 
 
@@ -59,26 +57,5 @@ def configure(running: Weir) -> StartWeir:
 
 @pytest.fixture
 def start_weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
-    """Start a Weir for one test."""
-    yield from _starter(tmp_path_factory)
-
-
-def _starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWeir]:
-    """It must have found nothing to complain of in itself at the end."""
-    started: list[Weir] = []
-
-    def start(config: str) -> Weir:
-        made = Weir(tmp_path_factory.mktemp("weir"), config)
-        started.append(made)
-        made.launch()
-        return made.ready()
-
-    yield start
-    try:
-        for made in started:
-            if made.process.poll() is None:
-                assert made.stop() == 0, made.stderr
-            assert made.defects() == [], made.stderr
-    finally:
-        for made in started:
-            made.kill()
+    """Start a Weir for one test. It must have found nothing to complain of in itself at the end."""
+    yield from starter(lambda: tmp_path_factory.mktemp("weir"))

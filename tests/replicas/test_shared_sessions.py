@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -33,16 +32,12 @@ def valkey() -> Iterator[Store]:
     made.close()
 
 
-def connect(url: str) -> tuple[Any, Any]:
-    return Redis.from_url(url, protocol=2, socket_timeout=1.0), None
-
-
 @pytest.fixture
 async def make(valkey: Store) -> AsyncIterator[Make]:
     stores: list[SessionsStore] = []
 
     async def start(lost: Callable[[], None] = lambda: None, ttl_s: float = 60.0) -> SessionsStore:
-        store = SessionsStore(partial(connect, valkey.url), ttl_s, lost)
+        store = SessionsStore(valkey.url, ttl_s, lost)
         stores.append(store)
         await store.start()
         return store
@@ -139,6 +134,21 @@ async def test_an_outage_is_told_at_once_and_what_was_learned_meanwhile_is_not_l
     assert (await store.look(scope)).wrote == 42
 
 
+async def test_one_that_is_closed_while_it_starts_leaves_nothing_behind(valkey: Store) -> None:
+    client = Redis.from_url(valkey.url)
+    before = len(await client.client_list())
+    store = SessionsStore(valkey.url, 60.0, lambda: None)
+    starting = asyncio.ensure_future(store.start())
+    await asyncio.sleep(0)
+    await store.aclose()
+    await starting
+    async with asyncio.timeout(5):
+        while len(await client.client_list()) > before:
+            await asyncio.sleep(0.01)
+    await client.aclose()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "sessions"]
+
+
 async def test_a_store_that_lost_its_memory_is_noticed(make: Make, valkey: Store) -> None:
     lost: list[int] = []
     store = await make(lambda: lost.append(1))
@@ -170,7 +180,7 @@ def test_the_script_merges_as_the_rules_do(facts: list[tuple[History, int]]) -> 
     from proxy.replicas.session import Session
 
     async def work() -> None:
-        store = SessionsStore(partial(connect, _URL[0]), 60.0, lambda: None)
+        store = SessionsStore(_URL[0], 60.0, lambda: None)
         await store.start()
         scope = ("script", repr(facts))
         session = Session()

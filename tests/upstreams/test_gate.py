@@ -91,7 +91,7 @@ async def refused(waiter: asyncio.Task[Lease[Any]]) -> ProxyError:
 
 async def in_line(gate: Gate[Any], *waiters: asyncio.Task[Lease[Any]], count: int | None = None) -> None:
     await asyncio.sleep(0)
-    assert gate.waiting == (len(waiters) if count is None else count)
+    assert gate.lines.count == (len(waiters) if count is None else count)
 
 
 # -- any that would do --
@@ -485,7 +485,7 @@ async def test_a_flood_that_fills_the_line_makes_room_for_others(make_house: Any
     await in_line(house.gate, *flood)
     few = ask(pool, clock, "few")
     error = await refused(flood[2])
-    assert (error.kind, house.gate.waiting) == (ErrorKind.QUEUE_FULL, 3)
+    assert (error.kind, house.gate.lines.count) == (ErrorKind.QUEUE_FULL, 3)
     assert house.gate.stats.classes[NORMAL].displaced == 1
     assert (await refused(ask(pool, clock, "flood"))).kind is ErrorKind.QUEUE_FULL
     lease.release(True)
@@ -500,11 +500,11 @@ async def test_what_waits_may_hold_only_so_much(make_house: Any, clock: Any) -> 
     lease = await take(pool, clock)
     waiter = ask(pool, clock, size_bytes=60)
     await in_line(house.gate, waiter)
-    assert house.gate.waiting_bytes == 60
+    assert house.gate.lines.size_bytes == 60
     assert (await refused(ask(pool, clock, size_bytes=41))).kind is ErrorKind.QUEUE_FULL
     lease.release(True)
     (await waiter).release(True)
-    assert house.gate.waiting_bytes == 0
+    assert house.gate.lines.size_bytes == 0
 
 
 # -- who is told what --
@@ -570,7 +570,7 @@ async def test_after_half_a_second_of_overload_the_newest_is_served_first(make_h
     assert not old.done()
     lease.release(True)
     (await old).release(True)
-    assert not house.gate.is_newest_first(NORMAL)
+    assert not house.gate.lines.is_newest_first(NORMAL)
 
 
 async def test_who_leaves_is_out_of_the_line_in_that_turn(make_house: Any, clock: Any) -> None:
@@ -581,7 +581,7 @@ async def test_who_leaves_is_out_of_the_line_in_that_turn(make_house: Any, clock
     await in_line(house.gate, waiter)
     waiter.cancel()
     await asyncio.sleep(0)
-    assert (house.gate.waiting, house.gate.is_empty) == (0, True)
+    assert (house.gate.lines.count, house.gate.is_empty) == (0, True)
     assert house.gate.stats.classes[NORMAL].left == 1
     lease.release(True)
     assert pool.stats() == {"total": 1, "in_use": 0, "idle": 1, "waiting": 0}
@@ -594,7 +594,7 @@ async def test_the_waits_are_counted(make_house: Any, clock: Any) -> None:
     waiter = ask(pool, clock)
     await in_line(house.gate, waiter)
     clock.advance(0.2)
-    assert house.gate.oldest_wait_s(clock()) == pytest.approx(0.2)
+    assert house.gate.lines.oldest_wait_s(clock()) == pytest.approx(0.2)
     lease.release(True)
     (await waiter).release(True)
     stats = house.gate.stats.classes[NORMAL]

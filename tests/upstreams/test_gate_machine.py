@@ -5,40 +5,25 @@ As in test_pool_machine.py, hypothesis decides when each connect ends and how, a
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from proxy.core.errors import ErrorKind, ProxyError
-from proxy.core.tasks import Run, start_now
 from proxy.upstreams.address import parse_address
 from proxy.upstreams.claims import Bid, Reach
 from proxy.upstreams.gate import Gate
-from proxy.upstreams.lease import Lease
 from proxy.upstreams.pool import EndpointPool
 from proxy.upstreams.upstream import PoolNumbers
-from tests.upstreams.test_pool_machine import EXPECTED, Asker, Scripted
-
-T = TypeVar("T")
-PLACES = st.integers(0, 9)
+from tests.upstreams.machine import PLACES, Asker, Machine, Scripted
 
 
-class GateMachine(RuleBasedStateMachine):
+class GateMachine(Machine):
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.complaints: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
-        self.now = 1000.0
-        self.connections: list[Scripted] = []
-        self.dials: list[asyncio.Future[None]] = []
-        self.askers: list[Asker] = []
-        self.leases: list[Lease[Scripted]] = []
         self.may_have: dict[Asker, set[Any]] = {}  # of those who may not have every replica
         self.may_turn: list[Asker] = []  # of these, those who may go to a primary, as long as they wait
         self.seen: dict[int, int] = {}  # in use when it was last looked at; of all: -1
@@ -85,32 +70,17 @@ class GateMachine(RuleBasedStateMachine):
         self.connections.append(connection)
         return connection
 
-    def turn(self) -> None:
-        self.loop.call_soon(self.loop.stop)
-        self.loop.run_forever()
-        for asker in [asker for asker in self.askers if asker.is_over or asker.is_cancelled_unstarted]:
-            self.askers.remove(asker)
-            if asker.lease is not None:
-                assert asker.lease.connection.times_closed == 0
-                self.leases.append(asker.lease)
-                among = self.may_have.get(asker)
-                assert among is None or asker.lease.endpoint in among
-            elif asker.error is not None:
-                assert asker.error.kind in EXPECTED
-                if asker.error.kind.status == 503 and asker.error.kind is not ErrorKind.DRAINING:
-                    assert 1.0 <= (asker.error.retry_after_s or 0.0) <= 30.0
+    def granted(self, asker: Asker) -> None:
+        super().granted(asker)
+        among = self.may_have.get(asker)
+        assert among is None or asker.lease.endpoint in among  # type: ignore[union-attr]
 
-    def inside(self, call: Callable[[], T]) -> T:
-        results: list[T] = []
-        self.loop.call_soon(lambda: results.append(call()))
-        self.turn()
-        return results[0]
+    def refused(self, error: ProxyError) -> None:
+        super().refused(error)
+        if error.kind.status == 503 and error.kind is not ErrorKind.DRAINING:
+            assert 1.0 <= (error.retry_after_s or 0.0) <= 30.0
 
     # What may happen
-
-    @rule()
-    def a_turn_passes(self) -> None:
-        self.turn()
 
     @rule(
         place=PLACES,
@@ -162,35 +132,17 @@ class GateMachine(RuleBasedStateMachine):
         pool = would_do[place % len(would_do)]
         bid = Bid(reach, rank, share, among=among)
         asker = Asker(partial(pool.lease, self.now + patience_s, self.now, fresh=fresh, bid=bid))
-        self.askers.append(asker)
         if among is not None:  # whoever may go there: the primary has everything
             self.may_have[asker] = {each.endpoint for each in self.pools if each.address in among}
             if reach == Reach.REPLICA:
                 self.may_turn.append(asker)
                 self.may_have[asker] |= {each.endpoint for each in self.by_reach[Reach.PRIMARY]}
-        if as_task:
-            asker.carrier = self.loop.create_task(asker.ask())
-        else:
-            asker.carrier = self.inside(lambda: start_now(asker.ask()))
-
-    @precondition(lambda self: self.dials)
-    @rule(place=PLACES, refused=st.booleans())
-    def a_connect_ends(self, place: int, refused: bool) -> None:
-        dial = self.dials[place % len(self.dials)]
-        if not dial.done():
-            if refused:
-                dial.set_exception(ProxyError(ErrorKind.CONNECT_REFUSED))
-            else:
-                dial.set_result(None)
+        self.begin(asker, as_task=as_task)
 
     @precondition(lambda self: self.askers)
     @rule(place=PLACES)
     def a_client_leaves(self, place: int) -> None:
-        carrier = self.askers[place % len(self.askers)].carrier
-        if isinstance(carrier, asyncio.Task) and not carrier.done():
-            carrier.cancel()
-        elif isinstance(carrier, Run):
-            self.inside(carrier.cancel)
+        self.cancel(self.askers[place % len(self.askers)])
 
     @precondition(lambda self: self.leases)
     @rule(place=PLACES, clean=st.booleans())
@@ -234,8 +186,8 @@ class GateMachine(RuleBasedStateMachine):
             assert pool.total <= max(self.numbers.max_in_flight, pool.in_use)
             assert pool.idle <= 2
         assert self.gate.in_use >= len(self.leases)
-        assert self.gate.is_empty == (self.gate.waiting == 0)
-        assert sum(self.gate.depth(rank) for rank in range(3)) == self.gate.waiting
+        assert self.gate.is_empty == (self.gate.lines.count == 0)
+        assert sum(self.gate.lines.depth(rank) for rank in range(3)) == self.gate.lines.count
         assert not self.complaints
 
     @rule()
@@ -265,10 +217,9 @@ class GateMachine(RuleBasedStateMachine):
         total = self.numbers.max_in_flight_total
         if total is not None and self.gate.in_use >= total:
             return
-        for line, pools in zip(self.gate._lines, self.by_reach, strict=True):
-            if len(line.queue):
-                assert all(pool.in_use >= self.numbers.max_in_flight for pool in pools)
-        for line in self.gate._some.values():
+        for line, pools in zip(self.gate.lines.all(), self.by_reach, strict=False):  # the first three are by reach
+            assert list(line.pools) == list(pools)
+        for line in self.gate.lines.waiting():
             assert all(pool.in_use >= self.numbers.max_in_flight for pool in line.pools)
         for pool in self.pools:
             if pool.waiting:
@@ -289,18 +240,12 @@ class GateMachine(RuleBasedStateMachine):
         if hasattr(self, "gate"):
             self.nobody_is_forgotten()
             for asker in list(self.askers):
-                carrier = asker.carrier
-                if isinstance(carrier, asyncio.Task):
-                    carrier.cancel()
-                elif isinstance(carrier, Run):
-                    self.inside(carrier.cancel)
-            for _ in range(12):
-                self.turn()
+                self.cancel(asker)
+            self.settle()
             for lease in self.leases:
                 self.inside(partial(lease.release, True))
-            for _ in range(12):
-                self.turn()
-            assert self.gate.waiting == 0
+            self.settle()
+            assert self.gate.lines.count == 0
             assert self.gate.in_use == 0
             for pool in self.pools:
                 self.inside(pool.close)

@@ -77,7 +77,7 @@ async def test_what_is_beyond_the_limit_waits_and_gets_its_slot_as_the_limit_gro
     leases = [await take(pool, clock) for _ in range(3)]
     waiter = ask(pool, clock)
     await asyncio.sleep(0)
-    assert (gate.waiting, gate.in_use, gate.slots, gate.most) == (1, 3, 3, 8)
+    assert (gate.lines.count, gate.in_use, gate.slots, gate.most) == (1, 3, 3, 8)
     assert gate.adaptive.held_back == 1
     gate.adaptive.limit = 4.0
     pool.tick(clock.advance(STEP_S))
@@ -108,7 +108,7 @@ async def test_observed_it_counts_and_nobody_waits(make_pool: Any, clock: Any) -
     pool.tick(clock.advance(STEP_S))
     pool.gate.adaptive.limit = 2.0
     leases = [await take(pool, clock) for _ in range(8)]
-    assert (pool.gate.adaptive.held_back, pool.gate.slots, pool.gate.waiting) == (6, 8, 0)
+    assert (pool.gate.adaptive.held_back, pool.gate.slots, pool.gate.lines.count) == (6, 8, 0)
     for lease in leases:
         lease.release(True)
 
@@ -207,7 +207,7 @@ async def test_before_a_normal_one_is_refused_nobody_in_the_background_waits_any
     await serve(waiting)
     assert pool.gate.is_empty
     spend(pool, clock, 2.5)
-    assert not pool.gate.sheds(BACKGROUND)
+    assert not pool.gate.lines.sheds(BACKGROUND)
 
 
 async def test_a_free_slot_is_given_to_whoever_comes(make_pool: Any, clock: Any) -> None:
@@ -215,11 +215,11 @@ async def test_a_free_slot_is_given_to_whoever_comes(make_pool: Any, clock: Any)
     leases = [await take(pool, clock) for _ in range(2)]
     waiting = await crowd(pool, clock, 2, NORMAL)
     spend(pool, clock, 0.7)
-    assert pool.gate.sheds(BACKGROUND)
+    assert pool.gate.lines.sheds(BACKGROUND)
     for lease in leases:
         lease.release(True)
     await serve(waiting)
-    assert pool.gate.sheds(BACKGROUND)
+    assert pool.gate.lines.sheds(BACKGROUND)
     (await take(pool, clock, BACKGROUND)).release(True)
 
 
@@ -254,11 +254,11 @@ async def test_a_reload_that_switches_it_off_refuses_nobody_any_more(make_pool: 
     lease = await take(pool, clock)
     waiting = await crowd(pool, clock, 2, NORMAL)
     spend(pool, clock, 0.7)
-    assert pool.gate.sheds(BACKGROUND)
+    assert pool.gate.lines.sheds(BACKGROUND)
     pool.resize(PoolNumbers(max_in_flight=1, queue=4, queue_timeout_s=60.0))
     waiter = ask(pool, clock, BACKGROUND)
     await asyncio.sleep(0)
-    assert pool.gate.waiting == 3
+    assert pool.gate.lines.count == 3
     for each in (*waiting, waiter):
         each.cancel()
     lease.release(True)
@@ -337,12 +337,12 @@ async def _play(events: list[tuple[str, int]], has_limit: bool) -> None:
             if waiter.done() and isinstance(error := waiter.exception(), ProxyError) and error.kind is ErrorKind.SHED
         }
         if word == "ask" and refused_now & {value}:
-            assert all(gate.depth(rank) == 0 for rank in range(value + 1, 3))
-            assert all(gate.sheds(rank) for rank in range(value, 3))
+            assert all(gate.lines.depth(rank) == 0 for rank in range(value + 1, 3))
+            assert all(gate.lines.sheds(rank) for rank in range(value, 3))
         assert CRITICAL not in refused_now
         for rank in range(3):
-            if gate.sheds(rank):
-                assert all(gate.depth(worse) == 0 for worse in range(rank + 1, 3))
+            if gate.lines.sheds(rank):
+                assert all(gate.lines.depth(worse) == 0 for worse in range(rank + 1, 3))
         for _, waiter in [each for each in asked if each[1].done()]:
             if waiter.exception() is None:
                 held.append(waiter.result())

@@ -337,7 +337,7 @@ async def test_an_upstream_that_is_held_back_sends_less_until_it_gets_all_again(
 
     async def in_flight(leases: int) -> None:
         await eventually(lambda: sum(one.done() for one in asked) == leases)
-        assert (gate.in_use, gate.slots, gate.waiting) == (leases, leases, 20 - leases)
+        assert (gate.in_use, gate.slots, gate.lines.count) == (leases, leases, 20 - leases)
 
     await in_flight(half_of_it)
     registry.hold_back(lambda name: 1.0)

@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from proxy.cache.purges.purge import Purge
 from proxy.cache.purges.records import Record, decode_purges, encode_purges
-from proxy.store.client import FAILURES, connect
-from proxy.store.url import parse_store_url
+from proxy.store.client import FAILURES, StoreClient
 
 __all__ = ["AT_ONCE", "FAILURES", "LOG", "LOGGED", "PATIENCE_S", "Look", "PurgeLink"]
 
@@ -34,61 +33,46 @@ class Look(NamedTuple):
 class PurgeLink:
     """One client of the store, used by one task. Every call raises one of FAILURES, within TIMEOUT_S or so."""
 
-    __slots__ = ("_client", "_guides", "_url")
+    __slots__ = ("_client",)
 
     def __init__(self, url: str) -> None:
         """Raises ValueError for a URL that is no store's."""
-        parse_store_url(url)
-        self._url = url
-        self._client: Any = None
-        self._guides: Any = None  # the Sentinels that lead to the master
+        self._client = StoreClient(url, TIMEOUT_S)
 
     async def write(self, lot: int, least: int, purges: list[Purge]) -> bytes:
         """Add one record, with a number above `least`. Gives its position."""
         numbers = b"%d" % lot, b"%d" % LOGGED, b"%d" % least
         async with asyncio.timeout(TIMEOUT_S):
-            position: bytes = await self._opened().eval(_WRITE, 1, LOG, *numbers, encode_purges(purges))
+            position: bytes = await self._client.opened().eval(_WRITE, 1, LOG, *numbers, encode_purges(purges))
         return position
 
     async def look(self) -> Look:
         async with asyncio.timeout(TIMEOUT_S):
-            last, now = await self._opened().eval(_LOOK, 1, LOG)
+            last, now = await self._client.opened().eval(_LOOK, 1, LOG)
         return Look(last, int(now))
 
     async def last(self) -> bytes:
         """The position of the last record; empty when there is none."""
         async with asyncio.timeout(TIMEOUT_S):
-            found = await self._opened().xrevrange(LOG, count=1)
+            found = await self._client.opened().xrevrange(LOG, count=1)
         return found[0][0] if found else b""
 
     async def has(self, position: bytes) -> bool:
         """That record is in the log."""
         async with asyncio.timeout(TIMEOUT_S):
-            return bool(await self._opened().xrange(LOG, position, position))
+            return bool(await self._client.opened().xrange(LOG, position, position))
 
     async def read(self, position: bytes, *, waits: bool) -> list[Record]:
         """What comes after `position`, not all at once. With `waits`, for PATIENCE_S while there is nothing."""
         block = int(PATIENCE_S * 1000) if waits else None
         async with asyncio.timeout(TIMEOUT_S + PATIENCE_S):
-            found = await self._opened().xread({LOG: position or b"0-0"}, count=AT_ONCE, block=block)
+            found = await self._client.opened().xread({LOG: position or b"0-0"}, count=AT_ONCE, block=block)
         streams = found.values() if isinstance(found, dict) else [items for _, items in found or ()]
         return [_record(position, fields) for items in streams for position, fields in _flat(items)]
 
     async def close(self) -> None:
         """Forget the connection. The next call makes a new one, and finds the present master. Never raises."""
-        client, guides, self._client, self._guides = self._client, self._guides, None, None
-        for each in (client, guides):
-            if each is not None:
-                try:
-                    async with asyncio.timeout(TIMEOUT_S):
-                        await each.aclose()
-                except FAILURES:
-                    pass
-
-    def _opened(self) -> Any:
-        if self._client is None:
-            self._client, self._guides = connect(self._url, TIMEOUT_S)
-        return self._client
+        await self._client.close()
 
 
 def _record(position: bytes, fields: dict[bytes, bytes]) -> Record:

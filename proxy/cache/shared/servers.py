@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from proxy.core.clock import monotonic
 from proxy.core.tasks import spawn
-from proxy.store.client import FAILURES, connect
+from proxy.store.client import FAILURES, StoreClient
 from proxy.store.dial import dial
 from proxy.store.errors import StoreLost
 from proxy.store.url import CLUSTER, SENTINEL, Endpoint, parse_store_url
@@ -48,7 +48,7 @@ def servers_of(url: str) -> Servers:
     if address.kind == CLUSTER:
         return _Cluster(address.endpoints)
     if address.kind == SENTINEL:
-        return _Sentinels(url, address.service, address.master)
+        return _Sentinels(url, address.master)
     return _Single(address.endpoints[0])
 
 
@@ -81,23 +81,20 @@ class _Single:
 class _Sentinels(_Single):
     """They are asked at every connect. A master that was replaced refuses writes once it knows, and is left then."""
 
-    def __init__(self, url: str, service: str, login: Endpoint) -> None:
+    def __init__(self, url: str, login: Endpoint) -> None:
         super().__init__(login)
-        self._service = service
-        self._client, self._guides = connect(url, _TIMEOUT_S)
+        self._client = StoreClient(url, _TIMEOUT_S)
 
     async def endpoint(self, place: str) -> Endpoint:
         try:
             async with asyncio.timeout(2 * _TIMEOUT_S):
-                host, port = await self._guides.discover_master(self._service)
+                host, port = await self._client.master()
         except FAILURES as error:
             raise StoreLost(f"the Sentinels know no master: {_brief(error)}") from error
-        return self._endpoint.at(str(host), int(port))
+        return self._endpoint.at(host, port)
 
     async def close(self) -> None:
-        await _close(self._client)
-        for sentinel in self._guides.sentinels:
-            await _close(sentinel)
+        await self._client.close()
 
 
 class _Cluster:
@@ -190,14 +187,6 @@ def _ranges(reply: Any, asked: str) -> Iterator[tuple[int, int, str]]:
     for begin, end, master, *_ in reply:
         host = master[0].decode() if master[0] else asked
         yield int(begin), int(end), f"{host}:{int(master[1])}"
-
-
-async def _close(client: Any) -> None:
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await client.aclose()
-    except FAILURES:
-        pass
 
 
 def _brief(error: BaseException) -> str:

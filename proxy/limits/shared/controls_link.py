@@ -15,14 +15,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from secrets import token_hex
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from proxy.core.clock import wall
 from proxy.limits.controls import LONGEST_S, MAX_ENTRIES, Entry, Slot
-from proxy.store.client import FAILURES, connect
-from proxy.store.url import parse_store_url
+from proxy.store.client import StoreClient
 
 TIMEOUT_S: Final = 1.0  # of one call
 HASH: Final = b"weir:1:{controls}"
@@ -44,25 +43,22 @@ class News(NamedTuple):
 class ControlsLink:
     """One client of the store, used by one task. Every call raises one of FAILURES, within TIMEOUT_S or so."""
 
-    __slots__ = ("_client", "_guides", "_offset_s", "_url")
+    __slots__ = ("_client", "_offset_s")
 
     def __init__(self, url: str) -> None:
         """Raises ValueError for a URL that is no store's."""
-        parse_store_url(url)
-        self._url = url
-        self._client: Any = None
-        self._guides: Any = None  # the Sentinels that lead to the master
+        self._client = StoreClient(url, TIMEOUT_S)
         self._offset_s = 0.0  # the store's clock minus ours
 
     async def version(self) -> bytes:
         """Of what is in the store; empty when nothing is."""
         async with asyncio.timeout(TIMEOUT_S):
-            return await self._opened().hget(HASH, b"version") or b""
+            return await self._client.opened().hget(HASH, b"version") or b""
 
     async def news(self, known: bytes | None) -> News:
         """What happened since the version `known`. None: everything is news."""
         async with asyncio.timeout(TIMEOUT_S):
-            reply = await self._opened().eval(_READ, 2, HASH, LOG, b"none" if known is None else known)
+            reply = await self._client.opened().eval(_READ, 2, HASH, LOG, b"none" if known is None else known)
         version, mode, seconds, microseconds, items = reply
         # below a quarter of a second it is as likely the way there; then ends keep one value
         offset_s = int(seconds) + int(microseconds) * 1e-6 - wall()
@@ -79,24 +75,12 @@ class ControlsLink:
         for slot, entry in changes.items():
             arguments += _operation(slot, entry), _field(slot), b"" if entry is None else self._encoded(entry)
         async with asyncio.timeout(TIMEOUT_S):
-            before, after = await self._opened().eval(_WRITE, 2, HASH, LOG, *arguments)
+            before, after = await self._client.opened().eval(_WRITE, 2, HASH, LOG, *arguments)
         return before, after
 
     async def close(self) -> None:
         """Forget the connection. The next call makes a new one, and finds the present master. Never raises."""
-        client, guides, self._client, self._guides = self._client, self._guides, None, None
-        for each in (client, guides):
-            if each is not None:
-                try:
-                    async with asyncio.timeout(TIMEOUT_S):
-                        await each.aclose()
-                except FAILURES:
-                    pass
-
-    def _opened(self) -> Any:
-        if self._client is None:
-            self._client, self._guides = connect(self._url, TIMEOUT_S)
-        return self._client
+        await self._client.close()
 
     def _encoded(self, entry: Entry) -> bytes:
         until_wall = entry.until_wall + self._offset_s

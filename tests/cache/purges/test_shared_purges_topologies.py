@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,40 +12,21 @@ from proxy.cache.purges.link import LOG
 from proxy.cache.purges.purge import Purge
 from proxy.cache.purges.shared import SharedPurges
 from proxy.cache.settings import CacheSettings
-from tests.limits.sentinels import Group, Process, until
-from tests.ports import free_port
+from tests.store.clusters import Cluster
+from tests.store.processes import started, until
+from tests.store.sentinels import Group
 
 
 @pytest.fixture
-def cluster() -> Iterator[list[Process]]:
-    """Two masters. The second has the slot of the log."""
-    folder = tempfile.mkdtemp(prefix="weir-")
-    members = [Process(folder, str(number), "") for number in range(2)]
-    try:
-        buses = [free_port() for _ in members]
-        for member, bus in zip(members, buses, strict=True):
-            member.start("save ''", "cluster-enabled yes", f"cluster-port {bus}")
-        slot = int(members[0].admin.execute_command("CLUSTER", "KEYSLOT", LOG))  # type: ignore[arg-type]
-        shares = [(slot + 1, 16383), (0, slot)] if slot < 16383 else [(0, slot - 1), (slot, slot)]
-        for member, share in zip(members, shares, strict=True):
-            member.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", *share)
-        members[0].admin.execute_command("CLUSTER", "MEET", "127.0.0.1", members[1].port, buses[1])
-        until(lambda: all(b"cluster_state:ok" in m.admin.execute_command("CLUSTER", "INFO") for m in members))
-        yield members
-    finally:
-        for member in members:
-            member.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+def cluster() -> Iterator[Cluster]:
+    with started(Cluster()) as made:
+        yield made
 
 
 @pytest.fixture
 def group() -> Iterator[Group]:
-    made = Group(sentinels=1)
-    try:
-        made.start()
+    with started(Group(sentinels=1)) as made:
         yield made
-    finally:
-        made.close()
 
 
 async def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> None:
@@ -56,8 +35,10 @@ async def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_cluster_keeps_the_log(cluster: list[Process]) -> None:
-    weirs = [SharedPurges(Cache(CacheSettings()), f"redis+cluster://127.0.0.1:{member.port}") for member in cluster]
+async def test_a_cluster_keeps_the_log(cluster: Cluster) -> None:
+    # one of them asks first a node that has not got the log
+    urls = [f"redis+cluster://127.0.0.1:{member.port}" for member in cluster.members]
+    weirs = [SharedPurges(Cache(CacheSettings()), url) for url in urls]
     for weir in weirs:
         await weir.start()
         assert weir.error is None
@@ -66,7 +47,7 @@ async def test_a_cluster_keeps_the_log(cluster: list[Process]) -> None:
         assert await first.is_shared()
         await eventually(lambda second=second: second.stats.received == 1)  # type: ignore[misc]
     await eventually(lambda: all(weir.is_current for weir in weirs))
-    assert cluster[1].admin.xlen(LOG) == 3, "of the one who came first, and two purges"
+    assert cluster.keeper(LOG).admin.xlen(LOG) == 3, "of the one who came first, and two purges"
     assert [weir.stats.gaps for weir in weirs] == [0, 0]
     for weir in weirs:
         await weir.aclose()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +9,10 @@ import pytest
 from redis import Redis
 
 from proxy.cache.shared.servers import slot_of
-from tests.limits.sentinels import Group, Process
 from tests.line.store import Store
-from tests.ports import free_port
+from tests.store.clusters import Cluster
+from tests.store.processes import started
+from tests.store.sentinels import Group
 
 FRESH = {"Cache-Control": "max-age=60"}
 ALLOWED = (
@@ -23,47 +22,19 @@ ALLOWED = (
 ).split()
 
 
-class Cluster:
-    """Two masters with half of the slots each."""
-
-    def __init__(self) -> None:
-        self.folder = tempfile.mkdtemp(prefix="weir-")
-        self.members = [Process(self.folder, str(number), "") for number in range(2)]
-        self.url = "redis+cluster://weir:word@" + ",".join([f"127.0.0.1:{member.port}" for member in self.members])
-
-    def start(self) -> None:
-        for member, begin in zip(self.members, (0, 8192), strict=True):
-            member.start("cluster-enabled yes", "save ''", f"cluster-port {free_port()}", "cluster-node-timeout 1000")
-            member.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, begin + 8191)
-            member.admin.execute_command("ACL", "SETUSER", "weir", "on", ">word", *ALLOWED, "+cluster|slots")
-        first, other = self.members
-        bus = other.admin.config_get("cluster-port")["cluster-port"]
-        first.admin.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
-
-    def is_whole(self) -> bool:
-        texts = [member.admin.execute_command("CLUSTER", "INFO") for member in self.members]
-        return all([b"cluster_slots_ok:16384" in text and b"cluster_state:ok" in text for text in texts])
-
-    def close(self) -> None:
-        for member in self.members:
-            member.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
-        made.start()
+    """Two masters, and a user who may do no more than the page says."""
+    with started(Cluster()) as made:
+        made.url = f"redis+cluster://weir:word@{made.hosts}"
+        for member in made.members:
+            member.admin.execute_command("ACL", "SETUSER", "weir", "on", ">word", *ALLOWED, "+cluster|slots")
         yield made
-    finally:
-        made.close()
 
 
 async def test_a_cluster_has_each_url_in_one_of_its_slots(
     new_weir: Any, kit: Any, tools: Any, cluster: Cluster
 ) -> None:
-    await tools.until(cluster.is_whole)
     one, other = await new_weir(url=cluster.url), await new_weir(url=cluster.url)
     await warm(tools, kit, one, other)
     for number in range(20):
@@ -104,12 +75,8 @@ async def warm(tools: Any, kit: Any, *weirs: Any) -> None:
 
 @pytest.fixture
 def group() -> Iterator[Group]:
-    made = Group(sentinels=1)
-    try:
-        made.start()
+    with started(Group(sentinels=1)) as made:
         yield made
-    finally:
-        made.close()
 
 
 async def test_sentinels_lead_to_the_master_and_to_the_next(new_weir: Any, kit: Any, tools: Any, group: Group) -> None:

