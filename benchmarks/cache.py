@@ -26,6 +26,7 @@ from benchmarks.backend import Backend
 from benchmarks.limits import Figure, table
 from benchmarks.load_client import content_length, percentile, request_bytes
 from benchmarks.process import Child, StartError, free_port
+from benchmarks.subject import add_option, subject
 
 _SETTINGS = """\
 version: 1
@@ -60,8 +61,8 @@ class Bench:
         self.backend.start(self.cores.backend)
         settings = self._directory / "proxy.yaml"
         settings.write_text(_SETTINGS.format(port=self.port, backend=self.backend.port))
-        command: list[str | Path] = [sys.executable, "-m", "proxy", "run", "-c", settings]
-        self._weir.start(command, self.cores.proxy, self.port, cwd=machine.REPOSITORY)
+        weir = subject()
+        self._weir.start(weir.command("run", "-c", settings), self.cores.proxy, self.port, self._directory, weir.env)
 
     def stop(self) -> None:
         self._weir.stop()
@@ -195,13 +196,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, StartError, WrongAnswer) as error:
         print(error, file=sys.stderr)
         return 1
-    print(table(found))
+    print(subject().version(), table(found), sep="\n\n")
     if options.json is not None:
         about: dict[str, Any] = {
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "commit": machine.commit(),
             "machine": machine.describe(cores),
-            "versions": {"backend": bench.backend.kind},
+            "versions": {"weir": subject().version(), "backend": bench.backend.kind},
             "plan": {"seconds": options.seconds, "rate": options.rate},
         }
         rows = [{**asdict(each), "value": round(each.value, 3), "is_met": each.is_met} for each in found]
@@ -214,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long (20)")
     parser.add_argument("--rate", type=float, default=1500.0, help="requests a second, of all three kinds (1500)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    add_option(parser)
     return parser
 
 

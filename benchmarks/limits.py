@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from benchmarks.load_client import length_of, percentile, request_bytes
 from benchmarks.process import Child, StartError, free_port
 from benchmarks.redis_server import RedisServer
 from benchmarks.scenarios import Scenario
+from benchmarks.subject import add_option, subject
 
 _SETTINGS = """\
 version: 1
@@ -103,8 +105,8 @@ class Bench:
         self.redis.start(self.cores.backend)
         settings = self._directory / "proxy.yaml"
         settings.write_text(_SETTINGS.format(port=self.port, store=self.redis.url, backend=self._backend.port))
-        command: list[str | Path] = [sys.executable, "-m", "proxy", "run", "-c", settings]
-        self._weir.start(command, self.cores.proxy, self.port, cwd=machine.REPOSITORY)
+        weir = subject()
+        self._weir.start(weir.command("run", "-c", settings), self.cores.proxy, self.port, self._directory, weir.env)
 
     def stop(self) -> None:
         self._weir.stop()
@@ -257,25 +259,17 @@ def processor(bench: Bench, rounds: int, seconds: int) -> list[Figure]:
 
 
 def memory() -> list[Figure]:
-    """Decisions in this process, one key after the other out of a thousand."""
-    from proxy.limits.memory_store import MemoryStore
-    from proxy.limits.policy import compile_limit
-    from proxy.limits.settings import LimitSettings
-
-    figures = []
-    for count, most in ((1, 5000.0), (5, 15000.0)):
-        settings = LimitSettings.model_validate({"rate": "1000000/s", "by": "ip"})
-        policies = tuple(compile_limit(f"limit{n}", settings, "bench") for n in range(count))
-        asked = [[policy.prefix + b"i%d" % n for policy in policies] for n in range(1000)]
-        store = MemoryStore(100_000)
-        best_ns = 1e9
-        for _ in range(30):
-            began_ns = time.perf_counter_ns()
-            for keys in asked:
-                store.decide(policies, keys, 1.0)
-            best_ns = min(best_ns, (time.perf_counter_ns() - began_ns) / len(asked))
-        figures.append(Figure(f"decision in memory, {count} limit{'s'[: count - 1]}", best_ns, "ns", most))
-    return figures
+    """Decisions in one process, one key after the other out of a thousand. Raises OSError when it cannot run."""
+    weir = subject()
+    script = Path(__file__).with_name("decisions.py")
+    done = subprocess.run(weir.script(script), env={**os.environ, **weir.env}, capture_output=True, check=False)
+    if done.returncode:
+        raise OSError(done.stderr.decode(errors="replace")[-300:])
+    one_ns, five_ns = json.loads(done.stdout)
+    return [
+        Figure("decision in memory, 1 limit", one_ns, "ns", 5000.0),
+        Figure("decision in memory, 5 limits", five_ns, "ns", 15000.0),
+    ]
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -305,13 +299,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, StartError, load.LoadError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(table(figures))
+    print(subject().version(), table(figures), sep="\n\n")
     if options.json is not None:
         about: dict[str, Any] = {
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "commit": machine.commit(),
             "machine": machine.describe(cores),
-            "versions": {"store": bench.redis.version, "load": load.generator()},
+            "versions": {"weir": subject().version(), "store": bench.redis.version, "load": load.generator()},
             "plan": {"rounds": options.rounds, "seconds": options.seconds, "rate": options.rate},
         }
         rows = [{**asdict(each), "value": round(each.value, 3), "is_met": each.is_met} for each in figures]
@@ -325,6 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=int, default=1, help="length of each half (1)")
     parser.add_argument("--rate", type=float, default=1160.0, help="requests a second while latency is measured (1160)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    add_option(parser)
     return parser
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from proxy.accept import accept
 from proxy.admin.listener import AdminListener
 from proxy.announcer import Announcer
 from proxy.cache.cache import Cache
@@ -22,7 +23,6 @@ from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ProxyError
 from proxy.core.ids import RequestIds
 from proxy.database.exporter import Exporter
-from proxy.exchange import Exchange
 from proxy.limits.controls import Controls
 from proxy.limits.held import Held
 from proxy.limits.memory_store import MemoryStore
@@ -33,7 +33,7 @@ from proxy.limits.stage import Limiter
 from proxy.observe.collector import Collector, Sources
 from proxy.observe.events import Event
 from proxy.observe.observe import Observe
-from proxy.pipeline import ask, serve
+from proxy.pipeline import ask
 from proxy.replicas.recalling import concerns, recall
 from proxy.replicas.replicas import Replicas
 from proxy.server.drain import drain
@@ -48,11 +48,12 @@ from proxy.wire.timers import Timers
 from proxy.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Awaitable
 
     from proxy.config.load import Loaded
     from proxy.config.settings import ListenSettings, Settings
-    from proxy.http.message import Request, Response
+    from proxy.exchange import Exchange
+    from proxy.http.message import Response
     from proxy.limits.store import LimitStore
     from proxy.snapshot import Snapshot
     from proxy.upstreams.address import Address
@@ -91,12 +92,12 @@ class Services:
         self.cache.concerns = partial(concerns, replicas=self.replicas)
         self.cache.recall = partial(recall, replicas=self.replicas)
         self.jwks = Jwks()
-        self._ids = RequestIds()
+        self.ids = RequestIds()
         self.precomputer = Precomputer(
             self.cache,
             snapshot=lambda: self.snapshot,
             peer=connection_client(("127.0.0.1", 0)),
-            next_id=self._ids.next,
+            next_id=self.ids.next,
             has_room=self._has_room,
             told=say.precompute_changed,
         )
@@ -106,7 +107,7 @@ class Services:
         self.host = Host(
             limits=self.snapshot.wire,
             timers=self.downstream_timers,
-            serve=self._serve,
+            serve=partial(accept, self),
             refuse=self._refuse,
             welcome=self._welcome,
         )
@@ -260,29 +261,10 @@ class Services:
             purges=self.purges,
         )
 
-    def _serve(self, connection: DownstreamConnection, request: Request) -> Coroutine[Any, Any, None]:
-        exchange = Exchange(
-            request,
-            self.snapshot,
-            connection,
-            connection.peer,
-            connection.peer_is_trusted,
-            self._identifier(request) if connection.peer_is_trusted else self._ids.next(),
-            monotonic(),
-        )
-        return serve(exchange, self)
-
-    def _identifier(self, request: Request) -> bytes:
-        """The request id of a trusted peer when it is well formed, else a new one."""
-        given = request.index.get(b"x-request-id")
-        if given is not None and 8 <= len(given) <= 128 and _IDENTIFIER.issuperset(given):
-            return given
-        return self._ids.next()
-
     def _refuse(self, connection: DownstreamConnection, error: ProxyError) -> bytes:
         source = connection.peer.address if connection.peer is not None else "?"
         self.observe.malformed.note(error.kind, source, error.detail, monotonic())
-        response = explain(error, self._ids.next())
+        response = explain(error, self.ids.next())
         content = response.content
         assert isinstance(content, bytes)
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in response.fields])
@@ -348,9 +330,6 @@ class Services:
 
     def _database_read(self) -> None:
         self.registry.database_said(self.database.is_late)
-
-
-_IDENTIFIER = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
 class _Listener:

@@ -87,7 +87,7 @@ async def answer(exchange: Exchange, services: Services) -> Response:
         if response.status == 304 and disowns(exchange, response):
             response = await ask(exchange, services)
     except ProxyError as error:
-        if (stale := await on_error(exchange, error, cache)) is None:
+        if (stale := on_error(exchange, error, cache)) is None:
             raise
         return decorate(exchange, stale)
     return decorate(exchange, store(exchange, response, cache))

@@ -22,6 +22,7 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("exchange", 2),
     ("snapshot", 2),
     ("pipeline", 5),
+    ("accept", 5),
     ("over_limit", 5),
     ("consistent", 5),
     ("server/", 6),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,7 +46,7 @@ class Peer(ABC):
         self.directory.mkdir(parents=True, exist_ok=True)
         settings = self.directory / self.settings_name
         settings.write_text(self.settings())
-        self._child.start(self.command(settings), core, self.port, cwd=self.working_directory)
+        self._child.start(self.command(settings), core, self.port, cwd=self.working_directory, env=self.env)
 
     def stop(self) -> None:
         self._child.stop()
@@ -59,6 +59,11 @@ class Peer(ABC):
     @property
     def working_directory(self) -> Path:
         return self.directory
+
+    @property
+    def env(self) -> Mapping[str, str] | None:
+        """What differs from the environment that we have."""
+        return None
 
     settings_name: ClassVar[str]
 

@@ -1,15 +1,14 @@
-"""Weir itself, from this tree: memory store, or Redis when the scenario asks for it."""
+"""Weir itself, that of this tree or of WEIR_PYTHON: memory store, or Redis when the scenario asks for it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import ClassVar
 
-from benchmarks.machine import REPOSITORY
 from benchmarks.peers.peer import HIGH_PER_S, Missing, Peer
+from benchmarks.subject import subject
 
 # max_in_flight is what Weir is for: a thousand clients share 64 connections to the backend, and wait in the queue.
 _SETTINGS = """\
@@ -63,16 +62,15 @@ class Weir(Peer):
         )
 
     def command(self, settings: Path) -> Sequence[str | Path]:
-        if not (REPOSITORY / "proxy" / "__main__.py").is_file():
-            raise Missing("this tree has no proxy/__main__.py")
-        return [sys.executable, "-m", "proxy", "run", "-c", settings]
+        return subject().command("run", "-c", settings)
 
     @property
-    def working_directory(self) -> Path:
-        return REPOSITORY
+    def env(self) -> Mapping[str, str]:
+        return subject().env
 
     @classmethod
     def version(cls) -> str:
-        import proxy
-
-        return f"weir/{getattr(proxy, '__version__', 'unversioned')}"
+        try:
+            return subject().version()
+        except OSError as error:
+            raise Missing(str(error)) from error

@@ -13,8 +13,9 @@ from proxy.observe.times import rfc3339
 
 if TYPE_CHECKING:
     from proxy.limits.limit import Limit
+    from proxy.limits.limit_stats import LimitStats
     from proxy.limits.offenders import Offender
-    from proxy.limits.policy import LimitPolicy, LimitStats
+    from proxy.limits.policy import LimitPolicy
     from proxy.limits.verdict import Verdict
 
 _COUNTERS: Final = (

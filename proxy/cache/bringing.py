@@ -53,7 +53,7 @@ async def bring_for_all(exchange: Exchange, errand: Errand) -> Response:
     try:
         response = await carry(exchange, errand, _ask)
     except ProxyError as error:
-        if (stale := await on_error(exchange, error, cache)) is None:
+        if (stale := on_error(exchange, error, cache)) is None:
             raise
         return stale
     return store(exchange, response, cache)
@@ -109,8 +109,8 @@ def store(exchange: Exchange, response: Response, cache: Cache) -> Response:
     return final
 
 
-async def on_error(exchange: Exchange, error: ProxyError, cache: Cache) -> Response | None:
-    """A stored response in place of one that could not be had (RFC 9111 §4.2.4), or None."""
+def on_error(exchange: Exchange, error: ProxyError, cache: Cache) -> Response | None:
+    """A stored response in place of one that could not be had (RFC 9111 §4.2.4), or None. Never waits."""
     errand = exchange.flight
     if errand is None:
         return None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 
 from proxy import __version__
+from proxy.core.build import build
 
 __all__ = ["main", "version"]
 
 
 def main() -> int:
-    print(f"weir {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
+    machine = f"{platform.system()} {platform.machine()}"
+    print(f"weir {__version__} (Python {platform.python_version()}, {machine}, {build()})")
     return 0
 
 

@@ -90,11 +90,16 @@ class Signal(Generic[T]):
         if not self._is_done:
             self._asyncio_future_blocking = True
             yield self
-        if self._error is not None:
+        return self._outcome()
+
+    def _outcome(self) -> T:
+        error = self._error
+        if error is not None:
+            self._error = None
             try:
-                raise self._error
+                raise error
             finally:
-                del self  # the error refers to this frame by its traceback: only the collector would find the two
+                del error  # it refers to this frame by its traceback: only the collector would find the two
         return self._value  # type: ignore[return-value]  # set by set_result, which takes a T
 
     def _finish(self) -> None:

@@ -34,12 +34,12 @@ class Denied(Response):
 
     status = STATUS
     reason = REASON
-    block = BLOCK
-    content_length = None
-    error = ErrorKind.RATE_LIMITED
+    block: bytes | None = BLOCK
+    content_length: int | None = None
 
     def __init__(self, document: bytes) -> None:
         """`document`: all but DOCUMENT_END."""
+        self.error = ErrorKind.RATE_LIMITED
         self.fields = []
         self.content = document + DOCUMENT_END
 

@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from proxy.core.units import Rate
 from proxy.limits.ladder import Step
+from proxy.limits.limit_stats import LimitStats
 from proxy.limits.penalty import PenaltyBox
-from proxy.limits.policy import NEAR, Kind, LimitPolicy, LimitStats, compile_limit
+from proxy.limits.policy import NEAR, Kind, LimitPolicy, compile_limit
 from proxy.limits.settings import CandidateSettings, LimitSettings, PlanSettings
 from proxy.limits.subjects import Subjects
 

@@ -38,15 +38,21 @@ def _wall_of(now: float) -> float:
 class MemoryStore:
     """Never waits. Belongs to one event loop: a decision is not interrupted."""
 
-    __slots__ = ("_ends", "_entries", "_hand", "_max_keys", "_ring", "_wall_of", "stats")
+    __slots__ = ("_clock", "_ends", "_entries", "_hand", "_max_keys", "_ring", "_wall_of", "stats")
 
     def __init__(
-        self, max_keys: int, stats: StoreStats | None = None, wall_of: Callable[[float], float] = _wall_of
+        self,
+        max_keys: int,
+        stats: StoreStats | None = None,
+        wall_of: Callable[[float], float] = _wall_of,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`wall_of` tells the Unix time of an instant such as `decide` is given; only calendar windows ask for it."""
+        """`wall_of` tells the Unix time of an instant such as `decide` is given; only calendar windows ask for it.
+        `clock` gives the instant of what is told of without one."""
         self.stats = stats or StoreStats()
         self._max_keys = max_keys
         self._wall_of = wall_of
+        self._clock = clock
         self._entries: dict[bytes, Any] = {}  # None for a key that was given everything back
         self._ring: list[tuple[bytes, LimitPolicy]] = []  # every key of its own once; the hand goes round
         self._hand = 0
@@ -56,7 +62,8 @@ class MemoryStore:
         self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], now: float, member: bytes = b""
     ) -> Verdict:
         """Charge all or none. Returns at once."""
-        if len(policies) != 1:
+        count = len(policies)  # narrowed by its length, a tuple would be made anew by what is compiled
+        if count != 1:
             return self._decide_several(policies, keys, now, member)
         policy = policies[0]
         if not policy.is_plain:
@@ -69,16 +76,16 @@ class MemoryStore:
         allowed, state, remaining, reset_s, retry_after_s = policy.step(state, now, policy.numbers, policy.cost)
         if not allowed:
             return Verdict(policies, keys, policy, key, remaining, reset_s, retry_after_s, policies, LOCAL)
-        count = len(entries)
+        before = len(entries)
         entries[key] = state
-        if len(entries) != count:
+        if len(entries) != before:
             self._added(policy, key, now)
         return Verdict(policies, keys, policy, key, remaining, reset_s, 0.0, (), LOCAL)
 
     def adjust(self, policy: LimitPolicy, key: bytes, units: int, charged_at: float, now: float | None = None) -> None:
         """Charge units without asking, or give them back (below zero). `charged_at`: when the verdict was there."""
         if now is None:
-            now = monotonic()
+            now = self._clock()
         key, state = self._find(policy, key)
         if state is None:
             if units <= 0:
@@ -91,7 +98,7 @@ class MemoryStore:
     def renew(self, policy: LimitPolicy, key: bytes, member: bytes, now: float | None = None) -> None:
         """Let a lease begin anew; one that has ended is taken again if there is room."""
         if now is None:
-            now = monotonic()
+            now = self._clock()
         key, state = self._find(policy, key)
         if state is None and len(self._ring) >= self._max_keys:
             key, state = self._crowded(policy, key, now)
@@ -152,7 +159,6 @@ class MemoryStore:
         at = b""
         remaining = 0
         reset_s = retry_after_s = 0.0
-        lowest = inf
         for policy, key in zip(policies, keys):  # noqa: B905 - of one length by contract, and strict costs 0.1 us
             if not policy.is_plain:
                 return self._decide_special(policies, keys, now, member)
@@ -168,8 +174,7 @@ class MemoryStore:
                     tightest, at, remaining, reset_s, retry_after_s = policy, key, left, full_s, wait_s
             elif violated is None:
                 charges.append((policy, key, state))
-                if left < lowest:
-                    lowest = left
+                if tightest is None or left < remaining:
                     tightest, at, remaining, reset_s = policy, key, left, full_s
         assert tightest is not None
         if violated is not None:
@@ -253,9 +258,9 @@ class MemoryStore:
         entries = self._entries
         if state is None and key not in entries:
             return
-        count = len(entries)
+        before = len(entries)
         entries[key] = state
-        if len(entries) != count:
+        if len(entries) != before:
             self._added(policy, key, now)
 
     # Room.

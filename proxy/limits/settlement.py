@@ -84,8 +84,8 @@ def give_back(exchange: Exchange, limiter: Limiter) -> None:
             limiter.store.adjust(policy, key, -policy.cost, charged_at)
 
 
-def actual_cost(policy: LimitPolicy, exchange: Exchange) -> int:
-    """What the request turned out to cost. The reserve, when that is not known."""
+def actual_cost(policy: LimitPolicy, exchange: Any) -> int:
+    """What the request turned out to cost: an Exchange, or an entry of a log. The reserve, when that is not known."""
     status = exchange.status
     # 0: the client left before the head. That must not be a way to try a password without being counted.
     if policy.count_if is not None and status and status not in policy.count_if:
@@ -94,7 +94,8 @@ def actual_cost(policy: LimitPolicy, exchange: Exchange) -> int:
         costs: dict[bytes, int] = exchange.costs or {}
         return min(costs.get(policy.cost_field, policy.cost), policy.most)
     if policy.cost_bytes is not None:
-        return min(max(-(-exchange.bytes_sent // policy.cost_bytes), 1), policy.most)
+        sent_bytes: int = exchange.bytes_sent
+        return min(max(-(-sent_bytes // policy.cost_bytes), 1), policy.most)
     return policy.cost
 
 

@@ -7,7 +7,6 @@ special about a client or a limit is known from its terms, and takes the other w
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from copy import copy
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -191,12 +190,10 @@ async def admit_to_replica(exchange: Exchange, limiter: Limiter) -> bool:
 
 def divert(exchange: Exchange, violated: Sequence[LimitPolicy] | None = None) -> None:
     """The request got something better than a 429 after all, from the cache or a replica."""
-    verdict: Verdict = copy(exchange.decision)  # other requests may have got the same
+    verdict: Verdict = exchange.decision
     for policy in violated or verdict.violated or verdict.policies:
         policy.stats.diverted += 1
-    verdict.retry_after_s = 0.0  # what it got is no refusal: the fields tell the quota and no wait
-    verdict.told_by = None
-    exchange.decision = verdict
+    exchange.decision = verdict.diverted()
     exchange.error = None
 
 

@@ -84,6 +84,28 @@ class Verdict:
             self.told, self.told_by = self.fields.render(self, now_wall), self.fields
         return self.told
 
+    def diverted(self) -> Verdict:
+        """The same for who got something better than a refusal after all: the fields tell the quota and no wait.
+
+        Another one, because other requests may have got this.
+        """
+        other = Verdict(
+            self.policies,
+            self.keys,
+            self.policy,
+            self.key,
+            self.remaining,
+            self.reset_s,
+            0.0,
+            self.violated,
+            self.mode,
+            self.would_deny,
+            self.delay_s,
+        )
+        other.denied = self.denied
+        other.fields = self.fields
+        return other
+
     def __repr__(self) -> str:
         what = f"denied for {self.retry_after_s:.3f}s" if self.denied else f"admitted, {self.remaining} left"
         return f"<Verdict {what} by {self.policy.name} ({self.mode})>"

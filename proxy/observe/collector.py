@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import ProcessCollector
 
 from proxy import __version__
+from proxy.core.build import build
 from proxy.core.clock import monotonic
 from proxy.observe import definitions as d
 from proxy.observe.events import Event
@@ -339,7 +340,7 @@ def _weir(observe: Observe, snapshot: Snapshot | None) -> Iterator[Family]:
         yield _each(d.CONFIG_INFO, {snapshot.version: 1})
         yield _one(d.CONFIG_LOADED, snapshot.loaded_at_wall)
     yield _each(d.CONFIG_RELOADS, {"ok": events[Event.RELOAD_OK.word], "refused": events[Event.RELOAD_REFUSED.word]})
-    yield numbers(d.BUILD_INFO, [((__version__, platform.python_version()), 1)])
+    yield numbers(d.BUILD_INFO, [((__version__, platform.python_version(), build()), 1)])
 
 
 def _process(collector: ProcessCollector) -> Iterator[Family]:

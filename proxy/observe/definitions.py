@@ -526,7 +526,12 @@ CONFIG_LOADED: Final = Definition(
 CONFIG_RELOADS: Final = Definition(
     "weir_config_reloads_total", "counter", ("result",), "Reloads: `ok`, or `refused` (the old configuration stays)."
 )
-BUILD_INFO: Final = Definition("weir_build_info", "gauge", ("version", "python"), "1, with the versions as labels.")
+BUILD_INFO: Final = Definition(
+    "weir_build_info",
+    "gauge",
+    ("version", "python", "build"),
+    "1, with the versions as labels; `build` is `compiled` for the wheel whose hot path is C, else `pure`.",
+)
 
 SECTIONS: Final[dict[str, tuple[Definition, ...]]] = {
     "Requests": (

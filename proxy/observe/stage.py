@@ -12,6 +12,7 @@ from proxy.observe.metrics import DURATION_BOUNDS_S, NO_REASON
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
+    from proxy.observe.metrics import RouteStats
     from proxy.observe.observe import Observe
 
 CLIENT_LEFT: Final = ErrorKind.CLIENT_DISCONNECTED.status
@@ -25,7 +26,7 @@ def record(exchange: Exchange, observe: Observe, now: float | None = None) -> No
     if now is None:
         now = monotonic()
     route = exchange.route
-    stats = (route.stats if route is not None else None) or observe.unmatched
+    stats: RouteStats = (route.stats if route is not None else None) or observe.unmatched
     status = exchange.status
     if not status:  # no head was sent: nobody was left to read one
         status = exchange.status = CLIENT_LEFT

@@ -26,9 +26,8 @@ from proxy.limits.stage import UNDECIDED, Limiter, admit, admit_to_replica, refu
 from proxy.routing.stage import match_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from proxy.limits.policy import LimitPolicy
     from proxy.limits.verdict import Verdict
     from proxy.snapshot import Snapshot
 
@@ -68,22 +67,6 @@ class Played:
         return self.banned_s if verdict is None or self.stage != "admit" else float(verdict.retry_after_s)
 
 
-class _Store(MemoryStore):
-    """Corrections and renewals come at the instant that the engine is at."""
-
-    __slots__ = ("_clock",)
-
-    def __init__(self, max_keys: int, clock: Callable[[], float], wall_of: Callable[[float], float]) -> None:
-        super().__init__(max_keys, wall_of=wall_of)
-        self._clock = clock
-
-    def adjust(self, policy: LimitPolicy, key: bytes, units: int, charged_at: float, now: float | None = None) -> None:
-        super().adjust(policy, key, units, charged_at, self._clock() if now is None else now)
-
-    def renew(self, policy: LimitPolicy, key: bytes, member: bytes, now: float | None = None) -> None:
-        super().renew(policy, key, member, self._clock() if now is None else now)
-
-
 class Engine:
     """One Weir with limits and nothing behind it. Instants are seconds from its start, and must not go back."""
 
@@ -99,7 +82,9 @@ class Engine:
         self._number = 0
         # exchanges under way that something is owed for, by the instant of their end
         self._due: list[tuple[float, int, Exchange]] = []
-        self.store = _Store(max(MAX_KEYS, snapshot.limiter.max_keys), self._clock, lambda now: self.start_wall + now)
+        self.store = MemoryStore(
+            max(MAX_KEYS, snapshot.limiter.max_keys), wall_of=lambda now: self.start_wall + now, clock=self._clock
+        )
         self._controls = Controls(lambda: self.start_wall + self._now)
         self._held = Held(self._clock)
         self.limiter = Limiter(snapshot.limiter, self.store, self._controls, self._held, self._clock)

@@ -22,7 +22,7 @@ from proxy.store.errors import StoreLost, explain
 
 __all__ = ["CALL_TIMEOUT_S", "Handler", "ReplyError", "Wire"]
 
-CALL_TIMEOUT_S: Final = 1.0  # far beyond any request's patience: only then is the connection given up
+CALL_TIMEOUT_S = 1.0  # far beyond any request's patience: only then is the connection given up
 _GRACE_S: Final = 0.001  # for a reply that is here already, unread because this process stood still
 _NOTHING: Final = object()
 

@@ -64,16 +64,16 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
         exchange.endpoint = endpoint
         exchange.attempts += 1
         exchange.bytes_sent_up = 0
+        failure: ProxyError | None = None
         try:
             if route.upstream.hedge is None or exchange.attempts > 1 or not may_hedge(exchange, route):
                 endpoint, response = await attempt(exchange, route, endpoint, deadline_at, fresh=fresh)
             else:
                 endpoint, response = await hedged(exchange, registry, route, endpoint, deadline_at, use_replicas)
         except ProxyError as error:
-            again = again or Again(exchange, registry, route, deadline_at, use_replicas)
-            if not await again.after_error(error):
-                raise
-        else:
+            # What follows may wait, and a handler must not: docs/decisions/0016
+            failure = error.with_traceback(None)  # that refers to this frame
+        if failure is None:
             if again is not None and again.has_waited:
                 registry.release_held(route.upstream)
             if response.status < 500:
@@ -81,6 +81,13 @@ async def fetch(exchange: Exchange, registry: Registry[Any]) -> Response:
             again = again or Again(exchange, registry, route, deadline_at, use_replicas)
             if not await again.after_answer(endpoint, response):
                 return response
+        else:
+            again = again or Again(exchange, registry, route, deadline_at, use_replicas)
+            if not await again.after_error(failure):
+                try:
+                    raise failure
+                finally:
+                    del failure  # or only the collector would find the two
         failed, fresh = again.failed, again.fresh
 
 

@@ -164,8 +164,8 @@ class DownstreamConnection(asyncio.Protocol):
                 self._head_bytes = len(data)
             else:
                 self._read = b""
-        if self._body is None and self._head_bytes > self._host.limits.max_head_bytes and self._error is None:
-            self._refuse(ProxyError(ErrorKind.FIELDS_TOO_LARGE, "head too large"))
+        if self._body is None and self._head_bytes > self._host.limits.max_head_bytes:
+            self._refuse_head()
         if self._current is None:
             if is_alone and self._is_plain(data):
                 self._known = data, self._host.limits, self._queue[0]
@@ -483,6 +483,10 @@ class DownstreamConnection(asyncio.Protocol):
     def _stop(self, kind: ErrorKind, detail: str) -> None:
         self._error = ProxyError(kind, detail)
         raise self._error
+
+    def _refuse_head(self) -> None:
+        if self._error is None:
+            self._refuse(ProxyError(ErrorKind.FIELDS_TOO_LARGE, "head too large"))
 
     def _refuse(self, error: ProxyError) -> None:
         self._error = error

@@ -7,7 +7,7 @@ client has turned out to be slow the rest goes to a spool instead: the endpoint 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.wire.limits import HIGH_WATER_BYTES
@@ -15,7 +15,18 @@ from proxy.wire.limits import HIGH_WATER_BYTES
 if TYPE_CHECKING:
     from proxy.http.message import Sink
     from proxy.wire.spool import Spool
-    from proxy.wire.upstream import UpstreamConnection
+
+
+class Paced(Protocol):
+    """The connection that it comes from, as far as it is concerned."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def hold(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class ResponseBody:
@@ -35,8 +46,8 @@ class ResponseBody:
         "received_bytes",
     )
 
-    def __init__(self, connection: UpstreamConnection, length: int | None, chunks: list[bytes]) -> None:
-        self._connection: UpstreamConnection | None = connection
+    def __init__(self, connection: Paced, length: int | None, chunks: list[bytes]) -> None:
+        self._connection: Paced | None = connection
         self._chunks = chunks  # what waits for the sink, behind what is in the spool
         self._held_bytes = self.received_bytes = sum(map(len, chunks))
         self._sink: Sink | None = None

@@ -18,6 +18,7 @@ from proxy.wire.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
+    from proxy.wire.downstream import DownstreamConnection
 
 _NO_CONTENT = frozenset({204, 304, 101})
 # what a response of ours because of an upstream says of it (RFC 9209 §2.3)
@@ -55,7 +56,7 @@ def respond(exchange: Exchange, response: Response) -> Coroutine[Any, Any, None]
 
     That coroutine raises ProxyError when the content breaks: by then the connection has been cut.
     """
-    downstream = exchange.downstream
+    downstream: DownstreamConnection = exchange.downstream
     request = exchange.request
     status = exchange.status = response.status
     error = response.error
@@ -123,7 +124,7 @@ def _without_content(
     exchange: Exchange, response: Response, parts: list[bytes], close: bool
 ) -> Coroutine[Any, Any, None] | None:
     """HEAD, 204, 304 (RFC 9110 §8.6, §9.3.2), and 101, after which the bytes are not HTTP."""
-    downstream = exchange.downstream
+    downstream: DownstreamConnection = exchange.downstream
     content: Any = response.content
     if response.status == 101:
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

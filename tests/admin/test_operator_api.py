@@ -474,12 +474,12 @@ async def test_too_many_decisions_are_refused(weir: Weir, monkeypatch: pytest.Mo
 
 
 async def test_a_store_that_does_not_answer_is_said(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(MemoryStore):
+    class Silent:
         def peek(self, *_: Any) -> Any:
             return asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr("proxy.admin.operator.STORE_TIMEOUT_S", 0.02)
-    weir.operator._parts.store = Silent(1000)
+    weir.operator._parts.store = Silent()
     status, document = await weir.ask(KEY)
     assert (status, document["title"]) == (503, "The shared store does not answer.")
 

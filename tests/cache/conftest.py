@@ -13,6 +13,7 @@ from proxy.cache.entry import Entry, Receipt, draft
 from proxy.cache.policy import CachePolicy, compile_cache
 from proxy.cache.settings import CacheRouteSettings, CacheSettings
 from proxy.cache.stage import finish, invalidate, look_up, look_up_now, on_error, store
+from proxy.clients.client import Client
 from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.core.tasks import start_now
@@ -27,6 +28,9 @@ Lines = dict[str, str | bytes] | list[tuple[str, str | bytes]]
 def to_fields(lines: Lines | None) -> list[Field]:
     items = lines.items() if isinstance(lines, dict) else lines or ()
     return [field(name, value) for name, value in items]
+
+
+NOBODY = Client("203.0.113.7", b"203.0.113.7", b"203.0.113.7")
 
 
 class Body:
@@ -167,7 +171,7 @@ class Line:
         request = Request(method.encode(), target.encode(), 1, lines, index_fields(lines), body=body)
         request.authority = host.encode()
         request.host = host
-        exchange = Exchange(request, None, None, None, trusted, b"id", monotonic())  # type: ignore[arg-type]
+        exchange = Exchange(request, None, None, NOBODY, trusted, b"id", monotonic())  # type: ignore[arg-type]
         exchange.route = route or self.route
         return exchange
 
@@ -207,7 +211,7 @@ class Line:
         try:
             response = await self.origin.fetch(exchange)
         except ProxyError as error:
-            if (stale := await on_error(exchange, error, cache)) is None:
+            if (stale := on_error(exchange, error, cache)) is None:
                 raise
             return stale
         return store(exchange, response, cache)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,28 +25,69 @@ from proxy.wire.upstream import UpstreamConnection
 __all__ = ["Cut", "Fetcher", "Outcome"]
 
 
-class Cut(Run):
+class Cut:
     """Drives a coroutine as the line does, and cancels it at its wait number `at` (0: never)."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], at: int, *, later: bool) -> None:
-        super().__init__(coroutine)
+        watched: Any = _Watched(coroutine, self._waits)
+        self._run = Run(watched)  # not its heir: it may be compiled
         self.waits = 0
         self._at = at
         self._later = later
 
     def begin(self) -> None:
-        start: Any = SimpleNamespace()
-        self._waiting_for = start
-        self.step(start)
+        self._run.step(None)
 
-    def wait(self, waiting_for: Any) -> None:
-        super().wait(waiting_for)
+    def cancel(self) -> None:
+        self._run.cancel()
+
+    def _waits(self) -> None:
         self.waits += 1
         if self.waits == self._at:
             if self._later:
                 asyncio.get_running_loop().call_soon(self.cancel)
             else:
                 self.cancel()
+
+
+class _Watched:
+    """A coroutine, as far as a Run needs one, that tells when it has begun to wait."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], told: Callable[[], None]) -> None:
+        self._coroutine = coroutine
+        self._told = told
+
+    def send(self, value: Any) -> Any:
+        return _Wait(self._coroutine.send(value), self._told)
+
+    def throw(self, error: BaseException) -> Any:
+        return _Wait(self._coroutine.throw(error), self._told)
+
+
+class _Wait:
+    """What it waits for."""
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, real: Any, told: Callable[[], None]) -> None:
+        assert real is not None, "a bare yield"
+        real._asyncio_future_blocking = False
+        self._real = real
+        self._told = told
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        self._callback = callback
+        self._real.add_done_callback(self._done)
+        self._told()
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> None:
+        self._real.remove_done_callback(self._done)
+
+    def cancel(self) -> None:
+        self._real.cancel()
+
+    def _done(self, _: Any) -> None:
+        self._callback(self)
 
 
 class Outcome:

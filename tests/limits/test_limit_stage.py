@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.clients.client import Client
 from proxy.core.errors import ErrorKind
 from proxy.exchange import Exchange
 from proxy.http.message import Request, Response
@@ -25,17 +26,8 @@ def policy(name: str = "per-ip", **settings: Any) -> Limit:
     return Limit(name, LimitSettings.model_validate({"rate": "2/h", "by": "ip", **settings}), "test.yaml:1")
 
 
-class Caller:
-    address = "203.0.113.7"
-    key_address = b"203.0.113.7"
-    tenant = None
-    api_key = None
-    plan = None
-    is_vouched_for = True
-    limit_keys: Any = None
-
-    def __init__(self, user: str | None) -> None:
-        self.user = user
+def caller(user: str | None) -> Client:
+    return Client("203.0.113.7", b"203.0.113.7", b"203.0.113.7", user, is_vouched_for=True)
 
 
 class Somewhere:
@@ -48,16 +40,22 @@ class Somewhere:
 
 def exchange(*limits: Limit, user: str | None = None) -> Exchange:
     request = Request(b"GET", b"/api/search", 1, [], {})
-    made = Exchange(request, None, None, Caller(user), False, IDENTIFIER, 0.0)  # type: ignore[arg-type]
+    made = Exchange(request, None, None, caller(user), False, IDENTIFIER, 0.0)  # type: ignore[arg-type]
     made.route = Somewhere(*limits)  # type: ignore[assignment]
     return made
 
 
-class SlowStore(MemoryStore):
-    """Memory that answers later, as a shared store does."""
+class SlowStore:
+    """Memory that answers later, as a shared store does. Not its heir: it may be compiled."""
+
+    def __init__(self, max_keys: int) -> None:
+        self._counts = MemoryStore(max_keys)
+
+    def __len__(self) -> int:
+        return len(self._counts)
 
     def decide(self, *asked: Any) -> Any:
-        verdict = super().decide(*asked)
+        verdict = self._counts.decide(*asked)
         future = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(future.set_result, verdict)
         return future
@@ -66,7 +64,7 @@ class SlowStore(MemoryStore):
 @pytest.fixture(params=["now", "waiting"])
 def admitting(request: pytest.FixtureRequest) -> Any:
     """Each way to admit: without waiting, and with."""
-    store = SlowStore(1000) if request.param == "waiting" else MemoryStore(1000)
+    store: Any = SlowStore(1000) if request.param == "waiting" else MemoryStore(1000)
     limiter = Limiter(LimiterSettings(), store)
 
     async def run(made: Exchange) -> Response | None:
@@ -199,7 +197,7 @@ def test_explain_says_why_a_limit_applies_or_not(
     settings: dict[str, Any], user: str | None, applies: bool, denies: bool, reason: str
 ) -> None:
     made = exchange()
-    said = describe(policy(**settings), Caller(user), made.request, Somewhere())
+    said = describe(policy(**settings), caller(user), made.request, Somewhere())
     assert (said.applies, said.denies, said.reason) == (applies, denies, reason)
     assert (said.key is not None) == applies
 
@@ -217,7 +215,7 @@ def test_explain_says_why_a_limit_applies_or_not(
 def test_explain_says_the_most_that_can_pass_in_one_period(
     settings: dict[str, Any], burst: int | None, most: int
 ) -> None:
-    said = describe(policy(**settings), Caller(None), exchange().request, Somewhere())
+    said = describe(policy(**settings), caller(None), exchange().request, Somewhere())
     assert (said.burst, said.most_in_a_window, said.rate) == (burst, most, "60/min")
     assert said.key == f"weir:1:{said.algorithm}:6:per-ip:{{i203.0.113.7}}"
 

@@ -12,10 +12,9 @@ import uvloop
 from proxy.core.clock import monotonic
 from proxy.limits.policy import LimitPolicy, compile_limit
 from proxy.limits.settings import LimiterSettings, LimitSettings
-from proxy.limits.shared.fallback import StandIn
 from proxy.limits.shared.redis_store import RedisStore
 from proxy.limits.shared.waiting_line import Ticket, WaitingLine, longest_wait_s
-from proxy.limits.verdict import ALLOW, DENY, LOCAL, Verdict
+from proxy.limits.verdict import ALLOW, DENY, LOCAL
 
 PATIENCE_S = 0.025
 
@@ -61,22 +60,19 @@ def test_what_the_end_of_a_wait_takes_is_a_small_part_of_it(patience_s: float) -
 
 
 async def test_a_request_that_cannot_be_decided_keeps_no_other_from_its_verdict(
-    server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = RedisStore(server.url, LimiterSettings.model_validate({"store_timeout": 0.05}), lambda error: None)
     await store.start()
-    whole = StandIn.decide
 
-    def decide(self: StandIn, policies: Any, keys: Any, *more: Any) -> Verdict:
-        if keys[0] == b"bad":
-            raise IndexError("a defect")
-        return whole(self, policies, keys, *more)
+    def step(*asked: Any) -> Any:
+        raise IndexError("a defect")
 
-    monkeypatch.setattr(StandIn, "decide", decide)
+    limit, broken, closed = policy(), policy("broken"), policy("closed", on_store_error="deny")
+    broken.step = closed.step = step
     server.stall()
     caplog.set_level(logging.ERROR)
-    limit, closed = policy(), policy("closed", on_store_error="deny")
-    asked = [(limit, b"a"), (limit, b"bad"), (closed, b"bad"), (limit, b"b"), (limit, b"c")]
+    asked = [(limit, b"a"), (broken, b"bad"), (closed, b"bad"), (limit, b"b"), (limit, b"c")]
     answers: list[Any] = [store.decide((each,), (key,), monotonic()) for each, key in asked]
     verdicts = await asyncio.wait_for(asyncio.gather(*answers), 1.0)
     assert [verdict.mode for verdict in verdicts] == [LOCAL, ALLOW, DENY, LOCAL, LOCAL]

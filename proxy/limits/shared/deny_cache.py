@@ -59,7 +59,8 @@ class DenyCache:
 
     def judge(self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], now: float) -> Verdict | None:
         """The denial, if one of these keys is known to have nothing left. None: it has to be asked."""
-        if len(policies) != 1:
+        count = len(policies)  # narrowed by its length, a tuple would be made anew by what is compiled
+        if count != 1:
             return self._judge_several(policies, keys, now)
         key = keys[0]
         entry = self.entries.get(key)

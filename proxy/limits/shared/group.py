@@ -185,7 +185,7 @@ def _several(policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], numbers: 
                 would_deny.append(policy)
         elif passed == 0 or passed < -1:
             if numbers[3 * i] < lowest and not violated:
-                lowest = numbers[3 * i]
+                lowest = float(numbers[3 * i])
                 tightest = i
             if passed:
                 delay_s = max(delay_s, (-1 - passed) * 1e-6)

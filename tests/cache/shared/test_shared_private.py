@@ -9,16 +9,13 @@ import pytest
 
 from proxy.cache.key import with_parts
 from proxy.cache.shared.names import Names, pack_names, plain_key, unpack_names, variant_word
+from proxy.clients.client import Client
 
 FRESH = {"Cache-Control": "max-age=60"}
 
 
-class Client:
-    """Who is known to have asked."""
-
-    def __init__(self, user: str | None, tenant: str | None = None) -> None:
-        self.user = user
-        self.tenant = tenant
+def known(user: str | None, tenant: str | None = None) -> Client:
+    return Client("203.0.113.7", b"203.0.113.7", b"203.0.113.7", user, tenant)
 
 
 async def ask_as(weir: Any, client: Client, content: bytes | None, kit: Any) -> Any:
@@ -43,7 +40,7 @@ async def test_each_user_gets_their_own_from_any_weir(new_weir: Any, kit: Any, t
     for weir in weirs:  # as different as processes are: generations are counted by each for itself
         for _ in range(weirs.index(weir)):
             weir.cache.invalidations.add(b"http://example.com/me")
-    clients = [Client(user, tenant) for user in ("ann", "bob", "1:x") for tenant in (None, "acme", "acme 3:ann")]
+    clients = [known(user, tenant) for user in ("ann", "bob", "1:x") for tenant in (None, "acme", "acme 3:ann")]
     for number, client in enumerate(clients):
         said = await ask_as(weirs[number % 3], client, b"%d" % number, kit)
         assert said.content == b"%d" % number
@@ -61,10 +58,10 @@ async def test_each_user_gets_their_own_from_any_weir(new_weir: Any, kit: Any, t
 
 async def test_a_write_ends_what_each_user_has_in_the_store_too(new_weir: Any, kit: Any, tools: Any) -> None:
     weir = await new_weir({"by": "user"})
-    assert (await ask_as(weir, Client("ann"), b"before", kit)).content == b"before"
+    assert (await ask_as(weir, known("ann"), b"before", kit)).content == b"before"
     await tools.written(weir)
     weir.cache.invalidate(b"http://example.com/me")
-    assert (await ask_as(weir, Client("ann"), b"after", kit)).content == b"after"
+    assert (await ask_as(weir, known("ann"), b"after", kit)).content == b"after"
 
 
 def test_ten_thousand_pairs_of_users_have_names_of_their_own() -> None:
