@@ -14,7 +14,8 @@ from proxy.core.errors import ErrorKind
 from proxy.http.message import Field, Response, field
 from proxy.http.problems import REASONS, problem_response
 
-STATUS: Final = ErrorKind.RATE_LIMITED.status
+RATE_LIMITED: Final = ErrorKind.RATE_LIMITED  # looked up once: an Enum takes its time
+STATUS: Final = RATE_LIMITED.status
 REASON: Final = REASONS[STATUS]
 # RFC 6585 §4: a 429 must not be stored by a cache
 BLOCK: Final = b"HTTP/1.1 %d %b\r\n" % (STATUS, REASON) + (
@@ -39,7 +40,7 @@ class Denied(Response):
 
     def __init__(self, document: bytes) -> None:
         """`document`: all but DOCUMENT_END."""
-        self.error = ErrorKind.RATE_LIMITED
+        self.error = RATE_LIMITED
         self.fields = []
         self.content = document + DOCUMENT_END
 
@@ -48,9 +49,9 @@ def document_head(violated: Sequence[str]) -> bytes:
     """The problem document (RFC 9457) up to the request's identifier; `DOCUMENT_END` goes behind that."""
     document = {
         "type": _TYPES + "quota-exceeded",
-        "title": ErrorKind.RATE_LIMITED.title,
+        "title": RATE_LIMITED.title,
         "status": STATUS,
-        "reason": ErrorKind.RATE_LIMITED.value,
+        "reason": RATE_LIMITED.value,
         "violated-policies": list(violated),
         "instance": "urn:uuid:",
     }

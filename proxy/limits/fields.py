@@ -57,10 +57,15 @@ class FieldRenderer:
         if retry_after_s <= 0.0 or retry_after_s == inf:
             return template.lines % template.values(remaining, seconds, legacy)
         # a client follows Retry-After before it looks at `t`: it must not end earlier, and never be 0
-        numbers = remaining, seconds, legacy, max(ceil(retry_after_s), seconds, 1)
+        wait_s = ceil(retry_after_s)
+        if wait_s < seconds:
+            wait_s = seconds
+        if wait_s < 1:
+            wait_s = 1
+        numbers = remaining, seconds, legacy, wait_s
         if numbers != template.denied:  # who is refused asks again at once, so it is the same for a second
             lines = template.lines % template.values(remaining, seconds, legacy)
-            template.denied_lines = b"%bRetry-After: %d\r\n" % (lines, numbers[3])
+            template.denied_lines = b"%bRetry-After: %d\r\n" % (lines, wait_s)
             template.denied = numbers
         return template.denied_lines
 

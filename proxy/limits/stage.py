@@ -14,7 +14,7 @@ from proxy.core.clock import monotonic, wall
 from proxy.core.errors import ErrorKind
 from proxy.core.units import format_duration
 from proxy.http.message import Response
-from proxy.limits.denial import REASON, STATUS, Denied, blocked, document_head, killed, listed
+from proxy.limits.denial import RATE_LIMITED, REASON, STATUS, Denied, blocked, document_head, killed, listed
 from proxy.limits.fields import FieldRenderer
 from proxy.limits.held import Held
 from proxy.limits.ladder import Ladder, Step, common
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Known = tuple[Any, int, tuple[LimitPolicy, ...], Sequence[bytes], Terms | None]
 """(route, generation of the controls, policies, keys, terms if they are special): `limit_keys` of a client."""
 
-_RATE_LIMITED: Final = ErrorKind.RATE_LIMITED
 _MOST_DOCUMENTS: Final = 4096  # there is one for each set of limits that were violated together
 
 UNDECIDED: Final = Response(STATUS, REASON, [])
@@ -296,7 +295,7 @@ def _deny(exchange: Exchange, limiter: Limiter, verdict: Verdict) -> Response:
         policy.stats.denied += 1
     if verdict.mode is not DENY:  # as in _note_offender, without the call
         verdict.policy.stats.offenders.note(verdict.key, exchange.received_at)
-    exchange.error = _RATE_LIMITED
+    exchange.error = RATE_LIMITED
     return Denied((violated[0].denial if len(violated) == 1 else limiter.document_head(violated)) + exchange.id)
 
 

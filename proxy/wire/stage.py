@@ -7,7 +7,7 @@ its rate-limit lines; they are joined and written once.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.core.clock import DATE, wall
 from proxy.core.errors import ErrorKind, ProxyError, Side
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.wire.downstream import DownstreamConnection
 
 _NO_CONTENT = frozenset({204, 304, 101})
+_OF_THE_CLIENT: Final = Side.DOWNSTREAM  # looked up once: an Enum takes its time
 # what a response of ours because of an upstream says of it (RFC 9209 §2.3)
 _PROXY_STATUS: dict[ErrorKind, bytes] = {
     ErrorKind.QUEUE_FULL: b"connection_limit_reached",
@@ -61,7 +62,7 @@ def respond(exchange: Exchange, response: Response) -> Coroutine[Any, Any, None]
     status = exchange.status = response.status
     error = response.error
     close = downstream.must_close()
-    if error is not None and error.side is Side.DOWNSTREAM:
+    if error is not None and error.side is _OF_THE_CLIENT:
         close = True
     now_wall = wall()
     decision = exchange.decision
