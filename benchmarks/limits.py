@@ -90,7 +90,7 @@ class _Store(RedisServer):
 
 
 class Bench:
-    """The processes. Weir has a core of its own; the store shares the other one with load and backend, unless moved."""
+    """The processes. Weir has a core of its own; the store shares the other one with load and backend."""
 
     def __init__(self, directory: Path, cores: machine.Cores) -> None:
         self.cores = cores
@@ -112,11 +112,6 @@ class Bench:
         self._weir.stop()
         self.redis.stop()
         self._backend.stop()
-
-    def move_store(self, core: int) -> None:
-        """With all of its threads."""
-        for thread in os.listdir(f"/proc/{self.redis.pid}/task"):
-            os.sched_setaffinity(int(thread), {core})
 
     def measure(self, scenario: Scenario, seconds: int) -> Cost:
         """A round at the scenario's connections, as fast as it goes."""
@@ -208,32 +203,23 @@ async def _latencies(port: int, rate: float, seconds: float, connections: int) -
 
 
 def latency(bench: Bench, rate: float, seconds: float) -> list[Figure]:
-    """Added by three limits, at a rate that leaves Weir room: ten times the mean of 10 million requests a day.
-
-    Half of the time the store is on Weir's core, which is idle while Weir waits for it: that counts. On the other core,
-    in the other half, it also waits for the load and the backend, which have work of the same request to do.
-    """
+    """Added by three limits, at a rate that leaves Weir room: ten times the mean of 10 million requests a day."""
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {bench.cores.load})
     try:
         import uvloop
 
-        apart = uvloop.run(_latencies(bench.port, rate, seconds / 2, 32))
-        bench.move_store(bench.cores.proxy)
         before, began_at = cpu.core_busy_s(bench.cores.proxy), time.monotonic()
-        beside = uvloop.run(_latencies(bench.port, rate, seconds / 2, 32))
+        found = uvloop.run(_latencies(bench.port, rate, seconds, 32))
         busy = (cpu.core_busy_s(bench.cores.proxy) - before) / (time.monotonic() - began_at)
     finally:
-        bench.move_store(bench.cores.backend)
         os.sched_setaffinity(0, own)
     return [
-        Figure("added latency of 3 limits, p50", _added_ms(beside, 0.5), "ms", 0.25),
-        Figure("added latency of 3 limits, p99", _added_ms(beside, 0.99), "ms", 1.0),
-        Figure("  with the store on the load's core, p50", _added_ms(apart, 0.5), "ms"),
-        Figure("  with the store on the load's core, p99", _added_ms(apart, 0.99), "ms"),
-        Figure("  without limits, p50", percentile(beside[0], 0.5) / 1000.0, "ms"),
-        Figure("  without limits, p99", percentile(beside[0], 0.99) / 1000.0, "ms"),
-        Figure("  the core of Weir and the store, busy", busy * 100.0, "%"),
+        Figure("added latency of 3 limits, p50", _added_ms(found, 0.5), "ms", 0.25),
+        Figure("added latency of 3 limits, p99", _added_ms(found, 0.99), "ms", 1.0),
+        Figure("  without limits, p50", percentile(found[0], 0.5) / 1000.0, "ms"),
+        Figure("  without limits, p99", percentile(found[0], 0.99) / 1000.0, "ms"),
+        Figure("  Weir's core, busy", busy * 100.0, "%"),
     ]
 
 
