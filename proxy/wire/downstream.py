@@ -587,4 +587,6 @@ def _explain(error: httptools.HttpParserError) -> ProxyError:
     text = str(error)
     if text == "Invalid HTTP version":
         return ProxyError(ErrorKind.VERSION_UNSUPPORTED, text)
+    if text == "Pause on PRI/Upgrade":
+        return ProxyError(ErrorKind.VERSION_UNSUPPORTED, "HTTP/2 (a terminator in front of Weir speaks it)")
     return ProxyError(ErrorKind.REQUEST_MALFORMED, text)

@@ -258,6 +258,7 @@ REFUSED = [
     (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "trace"),
     (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "lower-case-method"),
     (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "http-2.0"),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", 505, "http-2-preface"),
     (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "http-1.2"),
     (b"GET /\r\n\r\n", 400, "http-0.9"),
     (b"GET / RTSP/1.0\r\nHost: a\r\n\r\n", 400, "rtsp"),
