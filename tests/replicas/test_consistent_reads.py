@@ -150,12 +150,13 @@ async def test_what_is_not_committed_yet_takes_no_replica_out(stand: Stand, conf
     await asyncio.to_thread(in_rotation, weir, 2)
     connection = await asyncpg.connect(stand.cluster.primary.dsn)
     await connection.execute("BEGIN")
-    await connection.execute(
-        "INSERT INTO counters SELECT 'open-' || each || repeat('x', 200), each FROM generate_series(1, 500) AS each"
-    )
-    until = time.monotonic() + 20.0  # who writes the log sleeps for five seconds after a quiet time
-    in_the_middle = 0
+    until = time.monotonic() + 60.0  # who writes the log sleeps for five seconds after a quiet time
+    in_the_middle = turns = 0
     while in_the_middle < 15 and time.monotonic() < until:
+        if turns % 50 == 0:  # again after a while: the end of what is flushed may have been that of a record
+            rows = f"SELECT 'open-{turns}-' || each || repeat('x', 200), each FROM generate_series(1, 500) AS each"
+            await connection.execute(f"INSERT INTO counters {rows}")
+        turns += 1
         await asyncio.sleep(0.1)
         end = await connection.fetchval("SELECT pg_current_wal_flush_lsn() - '0/0'")
         here = [
