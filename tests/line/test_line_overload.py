@@ -173,6 +173,7 @@ routes:
 """
 
 
+@pytest.mark.alone
 def test_in_a_burst_of_the_background_it_is_refused_at_once_and_nobody_else(configure: Configure, hub: Hub) -> None:
     backend = Backend(hub, "shop")
     weir = configure(CLASSES.format(primary=backend.url))
