@@ -21,6 +21,7 @@ from proxy.exchange import Exchange
 from proxy.http.dates import format_date
 from proxy.http.message import Field, Request, Response, Sink, field, index_fields
 from proxy.routing.route import Route
+from tests.snapshots import a_snapshot
 
 Lines = dict[str, str | bytes] | list[tuple[str, str | bytes]]
 
@@ -171,7 +172,7 @@ class Line:
         request = Request(method.encode(), target.encode(), 1, lines, index_fields(lines), body=body)
         request.authority = host.encode()
         request.host = host
-        exchange = Exchange(request, None, None, NOBODY, trusted, b"id", monotonic())  # type: ignore[arg-type]
+        exchange = Exchange(request, a_snapshot(), None, NOBODY, trusted, b"id", monotonic())
         exchange.route = route or self.route
         return exchange
 

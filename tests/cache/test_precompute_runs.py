@@ -20,6 +20,7 @@ from proxy.clients.addresses import connection_client
 from proxy.core.clock import monotonic
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.routing.route import Route
+from tests.snapshots import a_snapshot
 
 FRESH_S = 660.0  # every 10m, and a minute for a run
 
@@ -43,7 +44,7 @@ class Rig:
         self.precompute = self.compile(cache, **settings)
         self.precomputer = Precomputer(
             line.cache,
-            snapshot=lambda: None,  # type: ignore[arg-type,return-value]
+            snapshot=a_snapshot,
             peer=connection_client(("127.0.0.1", 0)),
             next_id=lambda: b"id",
             has_room=lambda upstream: self.has_room,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from proxy.core.errors import ErrorKind
 from proxy.exchange import Exchange
 from proxy.http.message import Request
 from proxy.routing.route import Route
+from tests.snapshots import a_snapshot
 
 MakeRequest = Callable[..., Request]
 SECRET = "a secret of more than thirty-two bytes, and of sixty-four as well, for HS512"
@@ -27,7 +27,7 @@ TRUSTED = TrustedProxies(["10.0.0.0/8"])
 def _exchange(
     request: Request, identity: Identity, *, requires_user: bool = False, peer: str = "203.0.113.7"
 ) -> Exchange:
-    snapshot: Any = SimpleNamespace(identity=identity, trusted_proxies=TRUSTED)
+    snapshot = a_snapshot(identity=identity, trusted_proxies=TRUSTED)
     client = connection_client((peer, 1))
     exchange = Exchange(request, snapshot, None, client, TRUSTED.trusts(peer), b"0" * 36, 0.0)
     exchange.route = Route("r", 0, "", (), frozenset(), "/**", None, requires_user=requires_user)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from types import SimpleNamespace
 from typing import Any
 
 from proxy.clients.addresses import connection_client
@@ -21,6 +20,7 @@ from proxy.upstreams.upstream import PoolNumbers, Upstream
 from proxy.wire.connect import open_connection
 from proxy.wire.timers import Timers
 from proxy.wire.upstream import UpstreamConnection
+from tests.snapshots import a_snapshot
 
 __all__ = ["Cut", "Fetcher", "Outcome"]
 
@@ -205,8 +205,7 @@ class Fetcher:
         request = Request(method, target, 1, fields, {b"host": b"example.com"}, body=Body(content) if content else None)
         request.authority = b"example.com"
         request.content_length = len(content) if content else None
-        snapshot: Any = SimpleNamespace(private_fields=frozenset())
-        exchange = Exchange(request, snapshot, None, connection_client(("127.0.0.1", 1)), False, b"1", monotonic())
+        exchange = Exchange(request, a_snapshot(), None, connection_client(("127.0.0.1", 1)), False, b"1", monotonic())
         exchange.route = self.route
         try:
             response = await fetch(exchange, self.registry)

@@ -20,6 +20,7 @@ from proxy.limits.limit import Limit
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.stage import Limiter, admit
+from tests.snapshots import a_route, a_snapshot
 
 IDENTIFIER = b"0192f0c1-2b3a-7000-9b1c-4dd7f0a1b2c3"
 
@@ -32,22 +33,11 @@ def client(address: str = "203.0.113.7", **names: Any) -> Client:
     return Client(address, address.encode(), address.encode(), **names)
 
 
-class Route:
-    """What limits see of one."""
-
-    name = "search"
-    cost_fields = ()
-
-    def __init__(self, *limits: Limit, announces_limits: bool = True) -> None:
-        self.limits = limits
-        self.announces_limits = announces_limits
-
-
 class Line:
     """A limiter over memory, and requests to it."""
 
     def __init__(self, *limits: Limit, announces_limits: bool = True) -> None:
-        self.route = Route(*limits, announces_limits=announces_limits)
+        self.route = a_route(limits=limits, announces_limits=announces_limits)
         self.store = MemoryStore(100_000)
         self.controls = Controls(wall)
         self.limiter = Limiter(LimiterSettings(), self.store, self.controls)
@@ -55,7 +45,7 @@ class Line:
 
     def ask(self, who: Client, now: float = 100.0, fields: dict[bytes, bytes] | None = None) -> Response | None:
         request = Request(b"GET", b"/api", 1, [], fields or {})
-        exchange: Any = Exchange(request, None, None, who, False, IDENTIFIER, now)  # type: ignore[arg-type]
+        exchange = Exchange(request, a_snapshot(), None, who, False, IDENTIFIER, now)
         exchange.route = self.route
         self.last = exchange
         refusal = admit(exchange, self.limiter)
@@ -410,18 +400,18 @@ def test_what_is_remembered_ends_with_the_next_change_of_the_controls() -> None:
 def test_explain_tells_whatever_else_there_is_to_a_limit(
     settings: dict[str, Any], who: Client, words: list[str]
 ) -> None:
-    said = describe(limit(**settings), who, Request(b"GET", b"/", 1, [], {}), Route())
+    said = describe(limit(**settings), who, Request(b"GET", b"/", 1, [], {}), a_route())
     assert list(said.notes) == words
 
 
 def test_explain_tells_who_is_on_a_list() -> None:
     request = Request(b"GET", b"/", 1, [], {})
     listed = limit(allow=["user:alice"], deny=["10.0.0.0/8"])
-    exempt = describe(listed, client(user="alice"), request, Route())
+    exempt = describe(listed, client(user="alice"), request, a_route())
     assert (exempt.applies, exempt.denies, exempt.reason) == (
         *(False, False, "On its allow list as user:alice: not counted."),
     )
-    refused = describe(listed, client("10.0.0.9"), request, Route())
+    refused = describe(listed, client("10.0.0.9"), request, a_route())
     assert (refused.applies, refused.denies, refused.reason) == (
         *(False, True, "On its deny list as 10.0.0.0/8: refused."),
     )
@@ -429,5 +419,5 @@ def test_explain_tells_who_is_on_a_list() -> None:
 
 @pytest.mark.parametrize(("share", "mode"), [("100%", "enforce"), ("0.000001%", "shadow")])
 def test_explain_tells_whether_the_key_is_enforced(share: str, mode: str) -> None:
-    said = describe(limit(enforce_share=share), client(), Request(b"GET", b"/", 1, [], {}), Route())
+    said = describe(limit(enforce_share=share), client(), Request(b"GET", b"/", 1, [], {}), a_route())
     assert said.mode == mode

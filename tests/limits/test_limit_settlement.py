@@ -24,6 +24,7 @@ from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.settlement import settle, take_costs
 from proxy.limits.stage import UNDECIDED, Limiter, admit, admit_to_replica, divert, refuse, wait_for_turn
 from proxy.limits.turns import Turns
+from tests.snapshots import a_route, a_snapshot
 
 NOW = 1000.0
 
@@ -67,27 +68,19 @@ class Moved:
         self.counts.renew(policy, key, member)
 
 
-class Route:
-    name = "search"
-    announces_limits = True
-
-    def __init__(self, *limits: Limit) -> None:
-        self.limits = limits
-        self.cost_fields = tuple(limit.cost_field for limit in limits if limit.cost_field is not None)
-
-
 class Line:
     def __init__(self, *limits: Limit, **settings: Any) -> None:
-        self.route = Route(*limits)
+        named = tuple(limit.cost_field for limit in limits if limit.cost_field is not None)
+        self.route = a_route(limits=limits, cost_fields=named)
         self.store = Moved()
         store: Any = self.store
         self.limiter = Limiter(LimiterSettings(**settings), store, clock=lambda: NOW)
         self.client = Client("203.0.113.7", b"203.0.113.7", b"203.0.113.7")
 
     def exchange(self) -> Exchange:
-        made: Any = Exchange(Request(b"GET", b"/", 1, [], {}), None, None, self.client, False, b"id", NOW)  # type: ignore[arg-type]
+        made = Exchange(Request(b"GET", b"/", 1, [], {}), a_snapshot(), None, self.client, False, b"id", NOW)
         made.route = self.route
-        return made  # type: ignore[no-any-return]
+        return made
 
     def admit(self) -> tuple[Exchange, Response | None]:
         made = self.exchange()

@@ -18,6 +18,7 @@ from proxy.limits.memory_store import MemoryStore
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.stage import Limiter, admit
 from proxy.limits.verdict import DENY, LOCAL
+from tests.snapshots import a_route, a_snapshot
 
 IDENTIFIER = b"0192f0c1-2b3a-7000-9b1c-4dd7f0a1b2c3"
 
@@ -30,18 +31,10 @@ def caller(user: str | None) -> Client:
     return Client("203.0.113.7", b"203.0.113.7", b"203.0.113.7", user, is_vouched_for=True)
 
 
-class Somewhere:
-    name = "search"
-    announces_limits = True
-
-    def __init__(self, *limits: Limit) -> None:
-        self.limits = limits
-
-
 def exchange(*limits: Limit, user: str | None = None) -> Exchange:
     request = Request(b"GET", b"/api/search", 1, [], {})
-    made = Exchange(request, None, None, caller(user), False, IDENTIFIER, 0.0)  # type: ignore[arg-type]
-    made.route = Somewhere(*limits)  # type: ignore[assignment]
+    made = Exchange(request, a_snapshot(), None, caller(user), False, IDENTIFIER, 0.0)
+    made.route = a_route(limits=limits)
     return made
 
 
@@ -197,7 +190,7 @@ def test_explain_says_why_a_limit_applies_or_not(
     settings: dict[str, Any], user: str | None, applies: bool, denies: bool, reason: str
 ) -> None:
     made = exchange()
-    said = describe(policy(**settings), caller(user), made.request, Somewhere())
+    said = describe(policy(**settings), caller(user), made.request, a_route())
     assert (said.applies, said.denies, said.reason) == (applies, denies, reason)
     assert (said.key is not None) == applies
 
@@ -215,7 +208,7 @@ def test_explain_says_why_a_limit_applies_or_not(
 def test_explain_says_the_most_that_can_pass_in_one_period(
     settings: dict[str, Any], burst: int | None, most: int
 ) -> None:
-    said = describe(policy(**settings), caller(None), exchange().request, Somewhere())
+    said = describe(policy(**settings), caller(None), exchange().request, a_route())
     assert (said.burst, said.most_in_a_window, said.rate) == (burst, most, "60/min")
     assert said.key == f"weir:1:{said.algorithm}:6:per-ip:{{i203.0.113.7}}"
 
@@ -224,7 +217,7 @@ async def test_a_clients_keys_are_remembered_for_its_route_alone(admitting: Any)
     by_route = policy(by="route")
     first, second = exchange(by_route), exchange(by_route)
     second.client = first.client
-    second.route.name = "other"  # type: ignore[union-attr, misc]
+    second.route = a_route("other", limits=(by_route,))
     await admitting(first)
     assert first.client.limit_keys is not None
     await admitting(second)

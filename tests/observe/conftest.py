@@ -16,6 +16,7 @@ from proxy.http.message import Request
 from proxy.observe.metrics import RouteStats
 from proxy.observe.observe import Observe
 from proxy.routing.route import Route
+from tests.snapshots import a_snapshot
 
 IDENTIFIER = b"0192f0c1-2b3a-7000-9b1c-4dd7f0a1b2c3"
 
@@ -60,8 +61,7 @@ def make_exchange() -> ExchangeMaker:
         request = Request(method, path.encode(), 1, list(fields), {lower: value for lower, _, value in fields})
         request.path, request.query, request.host = path, query, host
         client = client or Client("203.0.113.7", b"203.0.113.7", b"203.0.113.7")
-        snapshot: Any = None
-        exchange = Exchange(request, snapshot, None, client, False, identifier, 100.0)
+        exchange = Exchange(request, a_snapshot(), None, client, False, identifier, 100.0)
         if route is not None:
             exchange.route = Route(route, 0, "t.yaml:1", (), frozenset(), "/**", None, stats=stats)
         if endpoint is not None:

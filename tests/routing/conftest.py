@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from proxy.http.message import Field, Request, index_fields
 from proxy.http.targets import canonical_path, split_target
 from proxy.routing.route import Route
 from proxy.routing.table import RouteTable
+from tests.snapshots import a_snapshot
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def make_request() -> Callable[..., Request]:
 @pytest.fixture(scope="session")
 def make_exchange() -> Callable[..., Exchange]:
     def make(request: Request, *routes: Route) -> Exchange:
-        snapshot: Any = SimpleNamespace(routes=RouteTable(routes))
+        snapshot = a_snapshot(routes=RouteTable(routes))
         peer = connection_client(("203.0.113.7", 4711))
         return Exchange(request, snapshot, None, peer, False, b"01890000-0000-7000-8000-000000000000", 0.0)
 
