@@ -11,8 +11,8 @@ from proxy.exchange import Exchange
 from proxy.pipeline import serve
 
 if TYPE_CHECKING:
-    from proxy.app import Services
     from proxy.http.message import Request
+    from proxy.services import Services
     from proxy.wire.downstream import DownstreamConnection
 
 _IDENTIFIER: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")

@@ -38,6 +38,7 @@ from proxy.replicas.recalling import concerns, recall
 from proxy.replicas.replicas import Replicas
 from proxy.server.drain import drain
 from proxy.server.listeners import Listeners
+from proxy.services import Services
 from proxy.upstreams.registry import Registry
 from proxy.wire.connect import open_connection
 from proxy.wire.downstream import DownstreamConnection
@@ -63,8 +64,8 @@ DOWNSTREAM_SWEEP_S = 0.5
 UPSTREAM_SWEEP_S = 0.1  # a response deadline is late by this at most
 
 
-class Services:
-    """Everything that lives longer than an exchange. `snapshot` is the one attribute that a reload replaces whole."""
+class App:
+    """Everything that lives longer than an exchange, from its start to its end."""
 
     def __init__(self, loaded: Loaded) -> None:
         """`loaded` must be good: it has a snapshot."""
@@ -72,42 +73,44 @@ class Services:
         assert loaded.settings is not None
         self.loaded = loaded
         self.settings: Settings = loaded.settings  # of the start: listeners, admin and store follow no reload
-        self.snapshot: Snapshot = loaded.snapshot
+        snapshot = loaded.snapshot
         self.observe = Observe()
         say = Announcer(self.observe.events)
-        self.cache = Cache(self.snapshot.cache, self._refresh)
+        self.cache = Cache(snapshot.cache, self._refresh)
         if self.cache.disk is not None:
             self.cache.disk.tell = say.disk_changed
         self.purges = SharedPurges(self.cache, self._purges_url(), say.purges_changed)
         self.cache.shared = self._shared_tier(say)
-        self.limit_store = self._limit_store(say)
+        self.limit_store = self._limit_store(snapshot, say)
         self.controls = Controls(wall)
         self.controls.changed = self._controls_changed
         self.controls_store = ControlsStore(self.controls, self.settings.store)
         self.held = Held()
-        self.limiter = Limiter(self.snapshot.limiter, self.limit_store, self.controls, self.held)
+        limiter = Limiter(snapshot.limiter, self.limit_store, self.controls, self.held)
         self.registry: Registry[UpstreamConnection] = Registry(self._open, on_change=say.endpoint_changed)
         self.database = Exporter(self._database_changed, self._database_read)
         self.replicas = Replicas(say.server_changed, self.settings.store)
         self.cache.concerns = partial(concerns, replicas=self.replicas)
         self.cache.recall = partial(recall, replicas=self.replicas)
         self.jwks = Jwks()
-        self.ids = RequestIds()
+        self.services = Services(
+            snapshot, limiter, self.cache, self.registry, self.replicas, self.observe, RequestIds()
+        )
         self.precomputer = Precomputer(
             self.cache,
             snapshot=lambda: self.snapshot,
             peer=connection_client(("127.0.0.1", 0)),
-            next_id=self.ids.next,
+            next_id=self.services.ids.next,
             has_room=self._has_room,
             told=say.precompute_changed,
         )
         self.downstream_timers = Timers(DOWNSTREAM_SWEEP_S)
         self.upstream_timers = Timers(UPSTREAM_SWEEP_S)
-        self.spool_room = spool_room(self.snapshot.wire)
+        self.spool_room = spool_room(snapshot.wire)
         self.host = Host(
-            limits=self.snapshot.wire,
+            limits=snapshot.wire,
             timers=self.downstream_timers,
-            serve=partial(accept, self),
+            serve=partial(accept, self.services),
             refuse=self._refuse,
             welcome=self._welcome,
         )
@@ -116,6 +119,11 @@ class Services:
         self.admin = AdminListener(self)
         self.is_open = False
         self._reloading = asyncio.Lock()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration in force."""
+        return self.services.snapshot
 
     # -- life --
 
@@ -214,12 +222,12 @@ class Services:
             return False
         keep_stats(snapshot.limits, self.snapshot.limits)
         self.loaded = loaded
-        self.snapshot = snapshot
+        self.services.snapshot = snapshot
         self.attach_stats()
         self.host.limits = snapshot.wire
         self.spool_room.apply(snapshot.wire)
         self.limit_store.apply(snapshot.limiter)
-        self.limiter = Limiter(snapshot.limiter, self.limit_store, self.controls, self.held)
+        self.services.limiter = Limiter(snapshot.limiter, self.limit_store, self.controls, self.held)
         self.cache.apply(snapshot.cache)
         self.registry.apply(snapshot.upstreams, monotonic())
         self.database.use(snapshot.settings.pgbouncer, snapshot.settings.databases)
@@ -264,7 +272,7 @@ class Services:
     def _refuse(self, connection: DownstreamConnection, error: ProxyError) -> bytes:
         source = connection.peer.address if connection.peer is not None else "?"
         self.observe.malformed.note(error.kind, source, error.detail, monotonic())
-        response = explain(error, self.ids.next())
+        response = explain(error, self.services.ids.next())
         content = response.content
         assert isinstance(content, bytes)
         lines = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in response.fields])
@@ -281,7 +289,7 @@ class Services:
         connection.peer_is_trusted = self.snapshot.trusted_proxies.trusts(peer.address)
 
     async def _refresh(self, exchange: Exchange) -> Response:
-        return await ask(exchange, self)
+        return await ask(exchange, self.services)
 
     def _has_room(self, upstream: str) -> bool:
         """Nobody waits for the upstream, and a quarter of its slots would stay free."""
@@ -302,11 +310,11 @@ class Services:
             room=self.spool_room,
         )
 
-    def _limit_store(self, say: Announcer) -> LimitStore:
+    def _limit_store(self, snapshot: Snapshot, say: Announcer) -> LimitStore:
         url = self.settings.store
         if url == "memory":
-            return MemoryStore(self.snapshot.limiter.max_keys)
-        return RedisStore(url, self.snapshot.limiter, say.store_changed)
+            return MemoryStore(snapshot.limiter.max_keys)
+        return RedisStore(url, snapshot.limiter, say.store_changed)
 
     def _shared_tier(self, say: Announcer) -> SharedTier | None:
         settings = self.settings.cache.shared

@@ -17,10 +17,10 @@ from proxy.upstreams.stage import fallback
 from proxy.upstreams.stage import fetch as fetch_from_any
 
 if TYPE_CHECKING:
-    from proxy.app import Services
     from proxy.exchange import Exchange
     from proxy.http.message import Response
     from proxy.replicas.replicas import Counts
+    from proxy.services import Services
 
 __all__ = ["fallback", "fetch"]
 

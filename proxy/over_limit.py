@@ -15,9 +15,9 @@ from proxy.replicas.stage import may_read_replica
 from proxy.upstreams.stage import has_replica
 
 if TYPE_CHECKING:
-    from proxy.app import Services
     from proxy.exchange import Exchange
     from proxy.http.message import Response
+    from proxy.services import Services
 
 
 async def try_instead(exchange: Exchange, services: Services) -> Response | None:

@@ -24,8 +24,8 @@ from proxy.routing.stage import decorate, match_route
 from proxy.wire.stage import explain, respond
 
 if TYPE_CHECKING:
-    from proxy.app import Services
     from proxy.exchange import Exchange
+    from proxy.services import Services
 
 
 async def serve(exchange: Exchange, services: Services) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from proxy.app import Services
+from proxy.app import App
 from proxy.core.tasks import spawn
 from proxy.observe.events import configure_logging
 from proxy.observe.line_writer import LineWriter
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(loaded: Loaded, *, started: Any = None) -> int:
-    """Run until SIGTERM or SIGINT. Gives the exit code. `started(services)` is called once everything is open."""
+    """Run until SIGTERM or SIGINT. Gives the exit code. `started(app)` is called once everything is open."""
     try:
         import uvloop
     except ImportError:  # no wheel for this platform: asyncio's own loop is slower and does the same
@@ -32,23 +32,23 @@ async def _run(loaded: Loaded, started: Any) -> int:
     writer = LineWriter("!")  # standard error, through a thread: a stalled terminal stops nothing
     writer.start()
     configure_logging(writer)
-    services = Services(loaded)
+    app = App(loaded)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(services.reload(), name="reload"))
-    loop.add_signal_handler(signal.SIGUSR1, services.observe.reopen)
+    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(app.reload(), name="reload"))
+    loop.add_signal_handler(signal.SIGUSR1, app.observe.reopen)
     try:
-        await services.start()
+        await app.start()
     except OSError as error:
-        await services.close()
+        await app.close()
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"weir: cannot start: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     keep_what_is_alive()
     if started is not None:
-        started(services)
+        started(app)
     await stop.wait()
-    await services.stop()
+    await app.stop()
     return 0
 
 

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, int], ...] = (
     ("http/", 0),
     ("exchange", 2),
     ("snapshot", 2),
+    ("services", 5),
     ("pipeline", 5),
     ("accept", 5),
     ("over_limit", 5),

@@ -19,12 +19,12 @@ from proxy.config.addresses import parse_address
 from proxy.server.socket_files import SocketFile
 
 if TYPE_CHECKING:
-    from proxy.app import Services
+    from proxy.app import App
 
 
 class AdminListener:
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, app: App) -> None:
+        self._app = app
         self._runner: web.BaseRunner | None = None
         self._file: SocketFile | None = None
 
@@ -32,12 +32,12 @@ class AdminListener:
         """`text`: where, as configured. Raises OSError when that cannot be had."""
         if text == "off":
             return
-        services, address = self._services, parse_address(text)
-        admin = make_admin(_View(services, text), _operator(services))
-        _cache_operator(services).add_to(admin)
-        ReplicasOperator(services.replicas).add_to(admin)
-        _precompute_operator(services).add_to(admin)
-        UpstreamsOperator(services.registry.status).add_to(admin)
+        app, address = self._app, parse_address(text)
+        admin = make_admin(_View(app, text), _operator(app))
+        _cache_operator(app).add_to(admin)
+        ReplicasOperator(app.replicas).add_to(admin)
+        _precompute_operator(app).add_to(admin)
+        UpstreamsOperator(app.registry.status).add_to(admin)
         self._runner = runner = AdminRunner(admin)
         await runner.setup()
         site: web.BaseSite
@@ -69,46 +69,44 @@ class AdminListener:
 class _View:
     """What the admin application shows (admin.app.View)."""
 
-    def __init__(self, services: Services, address: str) -> None:
-        self.health = Components(services)
-        self.metrics = services.collector
+    def __init__(self, app: App, address: str) -> None:
+        self.health = Components(app)
+        self.metrics = app.collector
         self.address = address
 
 
-def _operator(services: Services) -> Operator:
+def _operator(app: App) -> Operator:
     return Operator(
         Parts(
-            tokens=lambda: services.snapshot.settings.operator.tokens,
-            limits=lambda: services.snapshot.limits,
-            routes=lambda: {route.name for route in services.snapshot.routes.routes},
-            store=services.limit_store,
-            controls=services.controls,
-            sharing=services.controls_store,
-            audit=services.observe.audit,
-            events=services.observe.events,
+            tokens=lambda: app.snapshot.settings.operator.tokens,
+            limits=lambda: app.snapshot.limits,
+            routes=lambda: {route.name for route in app.snapshot.routes.routes},
+            store=app.limit_store,
+            controls=app.controls,
+            sharing=app.controls_store,
+            audit=app.observe.audit,
+            events=app.observe.events,
         )
     )
 
 
-def _cache_operator(services: Services) -> CacheOperator:
+def _cache_operator(app: App) -> CacheOperator:
     return CacheOperator(
         CacheParts(
-            cache=services.cache,
-            audit=services.observe.audit,
-            tokens=lambda: services.snapshot.settings.operator.tokens,
-            targets=partial(_targets, services),
-            sharing=services.purges,
+            cache=app.cache,
+            audit=app.observe.audit,
+            tokens=lambda: app.snapshot.settings.operator.tokens,
+            targets=partial(_targets, app),
+            sharing=app.purges,
         )
     )
 
 
-def _precompute_operator(services: Services) -> PrecomputeOperator:
-    return PrecomputeOperator(
-        services.precomputer, services.observe.audit, lambda: services.snapshot.settings.operator.tokens
-    )
+def _precompute_operator(app: App) -> PrecomputeOperator:
+    return PrecomputeOperator(app.precomputer, app.observe.audit, lambda: app.snapshot.settings.operator.tokens)
 
 
-def _targets(services: Services, target: bytes) -> set[bytes]:
+def _targets(app: App, target: bytes) -> set[bytes]:
     """All forms in which a route writes this path and query in a key."""
-    policies = [route.cache for route in services.snapshot.routes.routes if route.cache is not None]
+    policies = [route.cache for route in app.snapshot.routes.routes if route.cache is not None]
     return {policy.keying.target(target) for policy in policies if policy.keying is not None}

@@ -16,7 +16,7 @@ from proxy.config.load import Loaded, load
 from proxy.config.quick import quick
 
 if TYPE_CHECKING:
-    from proxy.app import Services
+    from proxy.app import App
 
 __all__ = ["run"]
 
@@ -56,9 +56,9 @@ def run(
 def _serve(loaded: Loaded) -> int:
     from proxy.process import run as run_process  # imports the whole data plane: `weir run --help` does not wait for it
 
-    def started(services: Services) -> None:
+    def started(app: App) -> None:
         # To standard error: standard output belongs to the access log.
-        for line in startup_lines(loaded, services.listeners.addresses, services.admin.address):
+        for line in startup_lines(loaded, app.listeners.addresses, app.admin.address):
             print(line, file=sys.stderr)
         sys.stderr.flush()
 
