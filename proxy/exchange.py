@@ -32,6 +32,7 @@ class Exchange:
     costs: dict[bytes, int] | None = None  # what the backend says that the request cost, by field
     # look up, store
     cache_status: bytes = b""  # our member of Cache-Status (RFC 9211), without our name
+    is_fresh: bool = False  # answered from a fresh response, and nothing else had to be looked at
     flight: Any = None  # the right and the duty to fill an entry
     conditions: tuple[Field, ...] | None = None  # sent upstream instead of the client's If-* and Range
     has_stand_in: bool = False  # what is stored may be served if nobody can be asked

@@ -54,8 +54,7 @@ async def serve(exchange: Exchange, services: Services) -> None:
             settle(exchange, services.limiter)
         if (body := exchange.request.body) is not None:
             exchange.bytes_received = body.received_bytes
-        record(exchange, services.observe)
-        exchange.downstream.end()
+        exchange.downstream.end(record(exchange, services.observe))
 
 
 async def answer(exchange: Exchange, services: Services) -> Response:

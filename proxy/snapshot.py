@@ -6,14 +6,12 @@ cache policy and their upstream as objects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from proxy.clients.addresses import TrustedProxies
-    from proxy.routing.table import RouteTable
+from proxy.clients.addresses import TrustedProxies
+from proxy.routing.table import RouteTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

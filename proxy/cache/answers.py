@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.cache.conditions import allows_range, fields_of_304, is_not_modified
 from proxy.cache.content import streamed
 from proxy.cache.entry import Entry
@@ -10,7 +12,7 @@ from proxy.cache.ranges import content_range, parse_range
 from proxy.cache.replay import STREAMED_BYTES
 from proxy.http.message import Field, Response
 
-_NOT_MODIFIED = b"Not Modified"
+_NOT_MODIFIED: Final = b"Not Modified"
 
 
 def answer(entry: Entry, method: bytes, request_index: Index, age_s: int, now_wall: float) -> Response:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from proxy.http.dates import parse_date
 from proxy.http.directives import Directives, delta_seconds, split_list
 
-Index = Mapping[bytes, bytes]
+Index = dict[bytes, bytes]
 """Lower-case field name -> value, repeated lines joined with ", "."""
 
 HEURISTIC_CAP_S: Final = 24 * 3600.0  # RFC 9111 §4.2.2 suggests 10 % of the age; a day is enough for a guess

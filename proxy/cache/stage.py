@@ -22,8 +22,20 @@ if TYPE_CHECKING:
     from proxy.cache.cache import Cache
     from proxy.cache.policy import CachePolicy
     from proxy.exchange import Exchange
+    from proxy.http.message import Request
 
 __all__ = ["disowns", "finish", "invalidate", "look_up", "look_up_now", "look_up_stale", "on_error", "store"]
+
+
+class Reading:
+    """What a plain GET says to the cache, whoever sends it and whatever its route."""
+
+    __slots__ = ("is_beyond", "is_plain", "key")
+
+    def __init__(self, request: Request) -> None:
+        self.key = origin_of(request.scheme, request.authority) + request.target
+        self.is_plain = SPECIAL.isdisjoint(request.index)
+        self.is_beyond = not (self.is_plain or BEYOND.isdisjoint(request.index))
 
 
 def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
@@ -33,10 +45,12 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
     """
     request = exchange.request
     index = request.index
-    is_plain = SPECIAL.isdisjoint(index)
     if request.method != b"GET" or request.body is not None or request.upgrade:
         return None
-    if not is_plain and not BEYOND.isdisjoint(index):
+    reading: Reading | None = request.reading
+    if reading is None:
+        request.reading = reading = Reading(request)
+    if reading.is_beyond:
         return None
     route = exchange.route
     assert route is not None
@@ -46,7 +60,7 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
             return None
         key = own_key
     else:
-        key = origin_of(request.scheme, request.authority) + request.target
+        key = reading.key
     shelf = cache.store.shelves.get(key)
     if shelf is None or (route.consistency is not None and _is_concerned(exchange, cache)):
         return None
@@ -63,7 +77,8 @@ def look_up_now(exchange: Exchange, cache: Cache) -> Response | None:
     cache.stats.hits += 1
     age_s = int(age)
     exchange.cache_status = entry.hit_text(age_s)
-    if not is_plain and entry.status == 200:
+    exchange.is_fresh = True
+    if not reading.is_plain and entry.status == 200:
         unchanged = not_modified_from(entry, index, age_s, wall())
         if unchanged is not None:
             return unchanged
@@ -109,7 +124,10 @@ def look_up_stale(exchange: Exchange, cache: Cache) -> Response | None:
 def finish(exchange: Exchange, cache: Cache) -> None:
     """The exchange is over. If no response came, the next one who waits leads. Called once, for what the cache saw."""
     if exchange.cache_status and exchange.route is not None:
-        cache.stats.note(exchange.route.name, exchange.cache_status)
+        if exchange.is_fresh:  # by far the most, and what was said of them need not be read
+            cache.stats.of(exchange.route.name).hits += 1
+        else:
+            cache.stats.note(exchange.route.name, exchange.cache_status)
     errand, exchange.flight = exchange.flight, None
     if errand is not None:
         cache.stats.misses += 1

@@ -15,7 +15,6 @@ Outcome = tuple[str, str]
 _HIT: Final[Outcome] = ("hit", "-")
 _STALE: Final[Outcome] = ("stale", "revalidating")
 _OVERFLOW: Final[Outcome] = (OTHER, OTHER)
-_FRESH: Final = b"hit; ttl="  # and only digits behind it: by far the most frequent
 _ON_ERROR: Final = b"stale-if-error"
 
 
@@ -47,11 +46,7 @@ class CacheStats:
 
     def note(self, route: str, said: bytes) -> None:
         """One exchange has ended, and this is what was said of the cache's part in it (status.py)."""
-        found = self.routes.get(route) or self.of(route)
-        if said[9:].isdigit() and said[:9] == _FRESH:
-            found.hits += 1
-        else:
-            found.note(said)
+        self.of(route).note(said)
 
 
 class RouteCacheStats:

@@ -28,9 +28,9 @@ from proxy.http.message import Request
 UNIX: Final = "unix"
 """The address of a peer on a unix socket, and how `trusted_proxies` names it."""
 
-_MOST_HOPS = 32  # of a chain; a longer one is not a chain of proxies
-_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 256  # bytes of a forwarding field
+_MOST_HOPS: Final = 32  # of a chain; a longer one is not a chain of proxies
+_REMEMBERED: Final = 4096
+_LONGEST_REMEMBERED: Final = 256  # bytes of a forwarding field
 
 _Prefixes = tuple[tuple[int, frozenset[int]], ...]  # (how far to shift, the networks' numbers shifted that far)
 

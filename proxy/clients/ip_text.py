@@ -7,10 +7,11 @@ IPv4 inside IPv6 is IPv4 again, by its bits and not by its notation: otherwise a
 from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Final
 
-_MAPPED = bytes(10) + b"\xff\xff"
-_NAT64 = bytes.fromhex("0064ff9b") + bytes(8)
-_LONGEST = 64  # bytes of an address with its zone; longer text is no address
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+_NAT64: Final = bytes.fromhex("0064ff9b") + bytes(8)
+_LONGEST: Final = 64  # bytes of an address with its zone; longer text is no address
 
 
 def canonical_address(text: str) -> str | None:

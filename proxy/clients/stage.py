@@ -11,6 +11,7 @@ from proxy.http.message import Field, Response, field
 from proxy.http.problems import problem_response
 
 if TYPE_CHECKING:
+    from proxy.clients.identity import Identity
     from proxy.exchange import Exchange
 
 # RFC 6750 §3.1: without credentials no error code; with bad ones `invalid_token`. Only an expired one is told so: its
@@ -32,7 +33,7 @@ def identify(exchange: Exchange) -> Response | None:
     is_trusted = exchange.peer_is_trusted
     if is_trusted:
         exchange.client = client = forwarded_client(client, exchange.request, snapshot.trusted_proxies)
-    identity = snapshot.identity
+    identity: Identity = snapshot.identity
     if identity.is_active:
         exchange.client = client = identity.client_of(client, exchange.request, is_trusted, wall())
     route = exchange.route

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.http.message import Field
 
 # rule 18, RFC 9111 §3.1: neither passed on nor stored; all other fields are, as they came
-CONNECTION_SPECIFIC = frozenset(
+CONNECTION_SPECIFIC: Final = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -20,11 +22,13 @@ CONNECTION_SPECIFIC = frozenset(
         b"http2-settings",
     }
 )
-OF_THE_HOP = CONNECTION_SPECIFIC | {b"content-length"}  # never passed on: framing is made anew on every connection
+OF_THE_HOP: Final = CONNECTION_SPECIFIC | {
+    b"content-length"
+}  # never passed on: framing is made anew on every connection
 # RFC 9110 §7.6.1: Connection may name fields of this hop, but never those that carry the message itself. Naming one of
 # these is how a client removes what the proxy or another proxy says about it.
-NEVER_CONNECTION_NAMED = frozenset({b"host", b"content-length", b"transfer-encoding", b"cache-control"})
-_NO_NAMES: frozenset[bytes] = frozenset()
+NEVER_CONNECTION_NAMED: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"cache-control"})
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
 def connection_named(value: bytes | None) -> frozenset[bytes]:

@@ -6,10 +6,12 @@ trusted proxy; what we say is written last, so that nothing can remove it (RFC 9
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.http.fields import CONNECTION_SPECIFIC, connection_named
 from proxy.http.message import Field, Request
 
-_FORGEABLE = frozenset(
+_FORGEABLE: Final = frozenset(
     {
         b"forwarded",
         b"x-real-ip",
@@ -22,11 +24,11 @@ _FORGEABLE = frozenset(
     }
 )
 # Expect is answered by us (W11); Content-Length and Host are written by us; the rest belongs to this hop
-_ALWAYS_DROPPED = CONNECTION_SPECIFIC | {b"content-length", b"host", b"expect", b"via", b"x-request-id"}
-_CONDITIONS = frozenset(
+_ALWAYS_DROPPED: Final = CONNECTION_SPECIFIC | {b"content-length", b"host", b"expect", b"via", b"x-request-id"}
+_CONDITIONS: Final = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"range"}
 )
-_PLAIN = {True: _ALWAYS_DROPPED, False: _ALWAYS_DROPPED | _FORGEABLE}
+_PLAIN: Final = {True: _ALWAYS_DROPPED, False: _ALWAYS_DROPPED | _FORGEABLE}
 
 
 def upstream_fields(

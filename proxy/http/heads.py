@@ -7,14 +7,15 @@ ways. Nothing is repaired.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 from proxy.core.errors import ErrorKind, ProxyError
 from proxy.http.message import Field, Request
 from proxy.http.targets import BadTarget, canonical_host, canonical_path, split_target
 
-_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_ONCE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"authorization"})
-_MALFORMED = ErrorKind.REQUEST_MALFORMED
+_TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"authorization"})
+_MALFORMED: Final = ErrorKind.REQUEST_MALFORMED
 
 
 def index_head(fields: list[Field], underscore_fields: str) -> tuple[list[Field], dict[bytes, bytes]]:

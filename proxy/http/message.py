@@ -61,6 +61,7 @@ class Request:
     expects_continue: bool = False
     upgrade: bytes = b""  # b"websocket" when an acceptable upgrade was asked for
     body: Any = None  # wire.request_body.RequestBody (a Source), or None when the request has no content
+    reading: Any = None  # cache.stage.Reading: what look up made of it, for the next one with the same bytes
 
     def __init__(
         self,

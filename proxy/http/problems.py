@@ -6,7 +6,7 @@ an internal address, and never carry a stack.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,10 +14,10 @@ from proxy.core.errors import ErrorKind
 from proxy.http.message import Field, Response, field
 
 _encode = msgspec.json.encode
-_CONTENT_TYPE: Field = field("Content-Type", b"application/problem+json")
-_NO_STORE: Field = field("Cache-Control", b"no-store")
+_CONTENT_TYPE: Final[Field] = field("Content-Type", b"application/problem+json")
+_NO_STORE: Final[Field] = field("Cache-Control", b"no-store")
 
-REASONS: dict[int, bytes] = {
+REASONS: Final[dict[int, bytes]] = {
     400: b"Bad Request",
     401: b"Unauthorized",
     403: b"Forbidden",

@@ -8,13 +8,14 @@ refuses a request on whose route the two would disagree (routing/readings.py).
 from __future__ import annotations
 
 from ipaddress import IPv6Address
+from typing import Final
 
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 §2.3
-_HEX = frozenset(b"0123456789ABCDEFabcdef")
-_LOWER_HEX = frozenset("0123456789abcdef")
-_ODD = (b"%", b"//", b"/.", b"\\", b";")
-_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%")  # RFC 3986 §3.2.2 reg-name, lower case
-_IPV6 = frozenset("0123456789abcdef:.")
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 §2.3
+_HEX: Final = frozenset(b"0123456789ABCDEFabcdef")
+_LOWER_HEX: Final = frozenset("0123456789abcdef")
+_ODD: Final = (b"%", b"//", b"/.", b"\\", b";")
+_HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%")  # RFC 3986 §3.2.2 reg-name, lower case
+_IPV6: Final = frozenset("0123456789abcdef:.")
 
 
 class BadTarget(ValueError):

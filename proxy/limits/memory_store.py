@@ -17,7 +17,7 @@ from math import inf
 from typing import Any, Final
 
 from proxy.core.clock import monotonic, wall
-from proxy.limits.algorithms import inflight
+from proxy.limits.algorithms import Outcome, gcra, inflight
 from proxy.limits.algorithms.calendar import Calendar
 from proxy.limits.policy import LimitPolicy
 from proxy.limits.settings import LimiterSettings
@@ -73,7 +73,7 @@ class MemoryStore:
         state = entries.get(key)
         if state is None and len(self._ring) >= self._max_keys:
             key, state = self._crowded(policy, key, now)
-        allowed, state, remaining, reset_s, retry_after_s = policy.step(state, now, policy.numbers, policy.cost)
+        allowed, state, remaining, reset_s, retry_after_s = _step(policy, state, now)
         if not allowed:
             return Verdict(policies, keys, policy, key, remaining, reset_s, retry_after_s, policies, LOCAL)
         before = len(entries)
@@ -165,7 +165,7 @@ class MemoryStore:
             state = entries.get(key)
             if state is None and is_full:
                 key, state = self._crowded(policy, key, now)
-            allowed, state, left, full_s, wait_s = policy.step(state, now, policy.numbers, policy.cost)
+            allowed, state, left, full_s, wait_s = _step(policy, state, now)
             if not allowed:
                 if violated is None:
                     violated = []
@@ -329,3 +329,10 @@ class MemoryStore:
         last = ring.pop()
         if position < len(ring):
             ring[position] = last
+
+
+def _step(policy: LimitPolicy, state: Any, now: float) -> Outcome:
+    """The step of a limit whose numbers are all there is to know. Most are GCRA, which is called without detours."""
+    if policy.is_gcra:
+        return gcra.step(state, now, policy.numbers, policy.cost)
+    return policy.step(state, now, policy.numbers, policy.cost)

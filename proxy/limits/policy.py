@@ -38,59 +38,63 @@ class Kind(NamedTuple):
 
 
 _PLAIN: Final = Kind()
+_SLOTS: Final = (
+    "_made_of",
+    "accuracy",
+    "adjust",
+    "algorithm",
+    "beside",
+    "box",
+    "burst",
+    "by",
+    "calendar",
+    "cost",
+    "cost_bytes",
+    "cost_field",
+    "count_if",
+    "delay_s",
+    "denial",
+    "full_at",
+    "is_candidate",
+    "is_enforced",
+    "is_gcra",
+    "is_held",
+    "is_ordinary",
+    "is_plain",
+    "is_settled",
+    "is_strict",
+    "item",
+    "key",
+    "ladder",
+    "lease_s",
+    "missing",
+    "most",
+    "name",
+    "near_at",
+    "numbers",
+    "on_store_error",
+    "penalty",
+    "prefix",
+    "quota",
+    "rate",
+    "reads_fields",
+    "script_argument",
+    "stats",
+    "step",
+    "unit_bytes",
+    "unit_share",
+    "where",
+    "window_s",
+)
 
 
 class LimitPolicy:
     """One set of numbers, compiled. Compared by identity. Only its name ties it to what a store holds for it."""
 
-    __slots__ = (
-        "accuracy",
-        "adjust",
-        "algorithm",
-        "beside",
-        "box",
-        "burst",
-        "by",
-        "calendar",
-        "cost",
-        "cost_bytes",
-        "cost_field",
-        "count_if",
-        "delay_s",
-        "denial",
-        "full_at",
-        "is_candidate",
-        "is_enforced",
-        "is_held",
-        "is_ordinary",
-        "is_plain",
-        "is_settled",
-        "is_strict",
-        "item",
-        "key",
-        "ladder",
-        "lease_s",
-        "missing",
-        "most",
-        "name",
-        "near_at",
-        "numbers",
-        "on_store_error",
-        "penalty",
-        "prefix",
-        "quota",
-        "rate",
-        "reads_fields",
-        "script_argument",
-        "stats",
-        "step",
-        "unit_bytes",
-        "unit_share",
-        "where",
-        "window_s",
-    )
+    __slots__ = _SLOTS
 
     def __init__(self, name: str, settings: LimitSettings, where: str, kind: Kind = _PLAIN, near: float = NEAR) -> None:
+        self._made_of = settings, kind, near
         self.name = name
         self.where = where  # "policies/shop.yaml:12"
         self.by = (settings.by,) if isinstance(settings.by, str) else tuple(settings.by)
@@ -121,6 +125,14 @@ class LimitPolicy:
     def label(self) -> str:
         """The numbers in a few words: `200/min`, or `40 at once`."""
         return f"{self.quota} at once" if self.rate is None else str(self.rate)
+
+    def twin(self) -> LimitPolicy:
+        """Another one with the same numbers, counters and keys, for who has to change some of it."""
+        settings, kind, near = self._made_of
+        twin = LimitPolicy(self.name, settings, self.where, kind, near)  # copy.copy would leave a compiled one empty
+        for name in _SLOTS:
+            setattr(twin, name, getattr(self, name))
+        return twin
 
     def _set_numbers(self, settings: LimitSettings, kind: Kind) -> None:
         self.rate = rate = None if settings.algorithm == "inflight" else kind.rate or settings.rate
@@ -158,6 +170,7 @@ class LimitPolicy:
             self.numbers = strict_numbers(count, period_s, self.delay_s)
         else:
             self.numbers = algorithm.numbers(count, period_s, self.burst, self.delay_s)
+        self.is_gcra = self.algorithm == "gcra"
         self.step = algorithm.step
         self.adjust = algorithm.adjust
         self.full_at = algorithm.full_at

@@ -6,7 +6,7 @@ store is told and not waited for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.limits.verdict import ALLOW
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.limits.stage import Limiter
     from proxy.limits.verdict import Verdict
 
-_MOST_DIGITS = 12  # of a cost in a field
+_MOST_DIGITS: Final = 12  # of a cost in a field
 
 
 def owe(exchange: Exchange, limiter: Limiter, verdict: Verdict, member: bytes) -> None:

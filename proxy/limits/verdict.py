@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from proxy.limits.fields import FieldRenderer
     from proxy.limits.policy import LimitPolicy
 
-SHARED = "shared"  # decided in the shared store
-LOCAL = "local"  # decided in this process
-ALLOW = "allow"  # the store is away, and the policies say: let pass
-DENY = "deny"  # the store is away, or the key is missing, and a policy says: deny
+SHARED: Final = "shared"  # decided in the shared store
+LOCAL: Final = "local"  # decided in this process
+ALLOW: Final = "allow"  # the store is away, and the policies say: let pass
+DENY: Final = "deny"  # the store is away, or the key is missing, and a policy says: deny
 
 
 class Verdict:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxy.http.message import Field
+from proxy.http.message import Field
 
 FieldRules = tuple[tuple[str, bytes, bytes], ...]
 """(action, lower-case name, whole line b"Name: value"): "set" replaces all lines of the name, "remove" drops them."""

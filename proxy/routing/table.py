@@ -17,7 +17,7 @@ from proxy.routing.readings import other_readings
 from proxy.routing.route import Route
 
 _REMEMBERED: Final = 4096
-_LONGEST_REMEMBERED = 512  # characters of a path
+_LONGEST_REMEMBERED: Final = 512  # characters of a path
 
 
 class Match:

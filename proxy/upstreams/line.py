@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Final, Generic
 
 from proxy.upstreams.claims import Claim
 from proxy.upstreams.lease import ConnectionT
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Line", "freest"]
 
-_LEAST_S = 1e-6  # that a lease can last, so that nothing is divided by zero
+_LEAST_S: Final = 1e-6  # that a lease can last, so that nothing is divided by zero
 
 
 class Line(Generic[ConnectionT]):

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from proxy.wire.limits import WireLimits
     from proxy.wire.tunnel import TunnelEnd
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_RESET = struct.pack("ii", 1, 0)
-_HTTP_1 = b" HTTP/1."
-_NEVER_TRAILERS = frozenset({b"connection", b"proxy-connection", b"content-length", b"transfer-encoding", b"upgrade"})
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RESET: Final = struct.pack("ii", 1, 0)
+_HTTP_1: Final = b" HTTP/1."
+_NEVER_TRAILERS: Final = frozenset(
+    {b"connection", b"proxy-connection", b"content-length", b"transfer-encoding", b"upgrade"}
+)
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -368,7 +370,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.resume_reading()
         return early
 
-    def end(self) -> None:
+    def end(self, now: float) -> None:
         """The current exchange is over: its response is written. Go on with the next request, or close."""
         close = self.closes
         request = self._current
@@ -380,7 +382,7 @@ class DownstreamConnection(asyncio.Protocol):
         body = request.body if request is not None else None
         if body is not None and not body.is_complete and not self._eof:
             body.cancel()
-            self.deadline_at = monotonic() + DRAIN_S
+            self.deadline_at = now + DRAIN_S
             if close:
                 self._linger()
             return  # the end of the content or the deadline goes on
@@ -391,7 +393,7 @@ class DownstreamConnection(asyncio.Protocol):
             self.resume_reading()
             self.loop.call_soon(self._next)  # never deeper with every pipelined request
         else:
-            self._rest()
+            self._rest(now)
 
     def abort(self) -> None:
         """Cut the connection, so that nobody takes what was sent for a whole response."""
@@ -504,7 +506,7 @@ class DownstreamConnection(asyncio.Protocol):
                 self.write(self._host.refuse(self, self._error))
                 self._linger()
             else:
-                self._rest()
+                self._rest(monotonic())
             return
         self._start(self._queue.popleft())
 
@@ -536,15 +538,15 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def _rest(self) -> None:
+    def _rest(self, now: float) -> None:
         """Nothing is under way: the connection is idle, unless a head has begun to arrive."""
         if self._body is not None:
             return
         limits = self._host.limits
         if self._head_bytes:  # it began to arrive during the exchange before; its time may be running already
-            self.deadline_at = min(self.deadline_at, monotonic() + limits.head_timeout_s)
+            self.deadline_at = min(self.deadline_at, now + limits.head_timeout_s)
         else:
-            self.deadline_at = monotonic() + limits.idle_timeout_s
+            self.deadline_at = now + limits.idle_timeout_s
         if not self._is_reading:
             self.resume_reading()
 

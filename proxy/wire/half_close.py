@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Final
 
-PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LOOKS_S = (0.01, 0.03, 0.09)  # when to look for the reset; a far client takes a round trip
-STREAM_LOOK_S = 0.08
+PROBE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LOOKS_S: Final = (0.01, 0.03, 0.09)  # when to look for the reset; a far client takes a round trip
+STREAM_LOOK_S: Final = 0.08
 
 
 def watch(transport: asyncio.Transport, gone: Callable[[], None]) -> None:

@@ -6,8 +6,9 @@ import array
 import fcntl
 import socket
 import sys
+from typing import Final
 
-_SIOCOUTQ = 0x5411  # Linux, tcp(7): bytes sent but not acknowledged, and not yet sent
+_SIOCOUTQ: Final = 0x5411  # Linux, tcp(7): bytes sent but not acknowledged, and not yet sent
 
 
 def unsent_bytes(sock: socket.socket) -> int:

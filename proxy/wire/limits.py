@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.wire.settings import WireSettings
 
@@ -42,9 +43,9 @@ def compile_wire(settings: WireSettings) -> WireLimits:
     )
 
 
-GRACE_S = 5.0  # before a minimum rate is asked for: TCP needs a while to get going on a bad line
-CHECK_S = 2.5  # between two looks at a body that should move
-HIGH_WATER_BYTES = 64 * 1024  # of one body held for a slow reader, per direction
-DRAIN_BYTES = 64 * 1024  # of an unread request body that is read away so that the connection can be kept (W13)
-DRAIN_S = 2.0
-MAX_PIPELINED = 32  # requests parsed ahead of the one being answered; reading pauses beyond
+GRACE_S: Final = 5.0  # before a minimum rate is asked for: TCP needs a while to get going on a bad line
+CHECK_S: Final = 2.5  # between two looks at a body that should move
+HIGH_WATER_BYTES: Final = 64 * 1024  # of one body held for a slow reader, per direction
+DRAIN_BYTES: Final = 64 * 1024  # of an unread request body that is read away so that the connection can be kept (W13)
+DRAIN_S: Final = 2.0
+MAX_PIPELINED: Final = 32  # requests parsed ahead of the one being answered; reading pauses beyond

@@ -6,15 +6,15 @@ not say so. Two readers could take such a message in two ways, so it is looked f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.errors import ErrorKind, ProxyError
 
 if TYPE_CHECKING:
     from proxy.http.message import Request
 
-HEAD_END = b"\r\n\r\n"
-_BETWEEN = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
+HEAD_END: Final = b"\r\n\r\n"
+_BETWEEN: Final = b"\r\n\r\n\r\n"  # the end of a head or of chunked content, and one empty line
 
 
 def find_line(read: bytes, read_at: int, method: bytes, target: bytes, before: Request | None, left: int | None) -> int:

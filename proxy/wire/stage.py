@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.core.clock import DATE, wall
 from proxy.core.errors import ErrorKind, ProxyError, Side
 from proxy.core.tasks import Signal
+from proxy.http.decimal import decimal
 from proxy.http.message import Response, Source
 from proxy.http.problems import problem_response
 from proxy.wire.tunnel import Tunnel
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
     from proxy.wire.downstream import DownstreamConnection
 
-_NO_CONTENT = frozenset({204, 304, 101})
+_NO_CONTENT: Final = frozenset({204, 304, 101})
+_LINE_END: Final = b"\r\n"
+_CACHE_STATUS: Final = b"Cache-Status: weir; "
+_REQUEST_ID: Final = b"X-Request-ID: "
+_NEXT_REQUEST_ID: Final = _LINE_END + _REQUEST_ID
+_VIA: Final = b"\r\nVia: 1.1 weir\r\n"  # behind the request's identifier
 _OF_THE_CLIENT: Final = Side.DOWNSTREAM  # looked up once: an Enum takes its time
 # what a response of ours because of an upstream says of it (RFC 9209 §2.3)
-_PROXY_STATUS: dict[ErrorKind, bytes] = {
+_PROXY_STATUS: Final[dict[ErrorKind, bytes]] = {
     ErrorKind.QUEUE_FULL: b"connection_limit_reached",
     ErrorKind.QUEUE_TIMEOUT: b"connection_limit_reached",
     ErrorKind.NO_CHANCE: b"connection_limit_reached",
@@ -68,24 +74,21 @@ def respond(exchange: Exchange, response: Response) -> Coroutine[Any, Any, None]
     decision = exchange.decision
     cache_status = exchange.cache_status
     block = response.block
-    parts = [
-        _block(response) if block is None else block,
-        b"" if response.has_date else DATE.line_at(now_wall),
-        b"" if decision is None else decision.lines(now_wall),
-        b"Cache-Status: weir; %b\r\n" % cache_status if cache_status else b"",
-    ]
+    if block is None:
+        block = _block(response)
+    date = b"" if response.has_date else DATE.line_at(now_wall)
+    quota: bytes = b"" if decision is None else decision.lines(now_wall)
+    if cache_status:
+        parts = [block, date, quota, _CACHE_STATUS, cache_status, _NEXT_REQUEST_ID, exchange.id, _VIA]
+    else:
+        parts = [block, date, quota, _REQUEST_ID, exchange.id, _VIA]
     content: Any = response.content
     if type(content) is bytes and request.method != b"HEAD" and status not in _NO_CONTENT:
         exchange.bytes_sent = size = len(content)
-        parts.append(
-            b"X-Request-ID: %b\r\nVia: 1.1 weir\r\nContent-Length: %d\r\n%b"
-            % (exchange.id, size, _connection(request.minor_version, close))
-        )
-        parts.append(content)
+        parts += [b"Content-Length: ", decimal(size), _LINE_END, _connection(request.minor_version, close), content]
         downstream.closes = close
         downstream.write(b"".join(parts))
         return None
-    parts.append(b"X-Request-ID: %b\r\nVia: 1.1 weir\r\n" % exchange.id)
     if status in _NO_CONTENT or content is None or request.method == b"HEAD":
         return _without_content(exchange, response, parts, close)
     is_chunked = False

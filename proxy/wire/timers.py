@@ -8,11 +8,11 @@ A deadline is late by at most the sweep's period.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.core.clock import monotonic
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class Timed(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from proxy.wire.spool import SpoolRoom
     from proxy.wire.tunnel import TunnelEnd
 
-_SLOW_S = 0.1  # a client that takes nothing when it is looked at counts as slow; without room, until the next look
-_MAX_INFORMATIONAL = 8  # a response (W12)
-_MAX_FIELDS = 200
-_CTL = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
-_HEAD_END = b"\r\n\r\n"
-_KNOWN_REASONS = frozenset({b"OK", b"Created", b"Accepted", b"No Content", b"Not Modified", b"Found", b"Not Found"})
+_SLOW_S: Final = (
+    0.1  # a client that takes nothing when it is looked at counts as slow; without room, until the next look
+)
+_MAX_INFORMATIONAL: Final = 8  # a response (W12)
+_MAX_FIELDS: Final = 200
+_CTL: Final = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
+_HEAD_END: Final = b"\r\n\r\n"
+_KNOWN_REASONS: Final = frozenset(
+    {b"OK", b"Created", b"Accepted", b"No Content", b"Not Modified", b"Found", b"Not Found"}
+)
 
 
 class UpstreamConnection(asyncio.Protocol):

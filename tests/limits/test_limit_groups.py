@@ -265,28 +265,31 @@ def test_one_call_decides_as_memory_does_one_after_the_other(
 
 
 class AnHour(Calendar):
-    """Windows of a thousand seconds, one of which ends three seconds after the test began."""
+    """Windows of a thousand seconds, one of which ends three seconds after the test began.
 
-    __slots__ = ("_began_at",)
+    `skew_s`: how far the clock of whoever asks is ahead.
+    """
+
+    __slots__ = ("_began_at", "skew_s")
 
     def __init__(self, began_at: float) -> None:
         super().__init__("hour", "UTC")
         self._began_at = began_at
+        self.skew_s = 0.0
 
     def ends(self, wall: float) -> tuple[float, ...]:
+        wall += self.skew_s
         first = self._began_at + 3.0 + (wall - self._began_at - 3.0) // 1000.0 * 1000.0
         return tuple([first + i * 1000.0 for i in range(4)])
 
 
 @pytest.mark.parametrize("first_skew_s", [0.0, 5.0, -5.0, 900.0])
-def test_whose_clock_is_off_shares_the_window_that_the_server_has_open(
-    direct: Direct, monkeypatch: pytest.MonkeyPatch, first_skew_s: float
-) -> None:
+def test_whose_clock_is_off_shares_the_window_that_the_server_has_open(direct: Direct, first_skew_s: float) -> None:
     limit = any_policy("calendar", count=10)
-    limit.calendar = AnHour(wall())
+    limit.calendar = hour = AnHour(wall())
     told = []
     for skew_s in (first_skew_s, 5.0, -5.0, 0.0):
-        monkeypatch.setattr("proxy.limits.shared.group.wall", lambda skew_s=skew_s: wall() + skew_s)
+        hour.skew_s = skew_s
         told += direct.ask(*[question(limit)] * 4)
     assert [verdict.denied for verdict in told] == [False] * 10 + [True] * 6
     assert all(0.0 < verdict.reset_s <= 3.0 for verdict in told)

@@ -43,7 +43,7 @@ def costing(limit: LimitPolicy, cost: int) -> LimitPolicy:
     """The policy itself, or a twin that charges more."""
     if cost == limit.cost:
         return limit
-    twin = copy(limit)
+    twin = limit.twin()
     twin.cost = cost
     twin.script_argument = script_argument(limit.algorithm, limit.numbers, cost, limit.is_enforced)
     return twin

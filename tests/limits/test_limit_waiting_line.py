@@ -68,7 +68,8 @@ async def test_a_request_that_cannot_be_decided_keeps_no_other_from_its_verdict(
     def step(*asked: Any) -> Any:
         raise IndexError("a defect")
 
-    limit, broken, closed = policy(), policy("broken"), policy("closed", on_store_error="deny")
+    limit, broken = policy(), policy("broken", algorithm="fixed")
+    closed = policy("closed", algorithm="fixed", on_store_error="deny")
     broken.step = closed.step = step
     server.stall()
     caplog.set_level(logging.ERROR)

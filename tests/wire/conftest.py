@@ -22,6 +22,7 @@ from proxy.wire.spool import SpoolRoom
 from proxy.wire.stage import explain, respond
 from proxy.wire.timers import Timers
 from proxy.wire.upstream import UpstreamConnection
+from tests.snapshots import a_snapshot
 
 Answer = Callable[[Exchange], Awaitable[Response]]
 
@@ -58,7 +59,7 @@ class Proxy:
         return b"HTTP/1.1 %d Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % error.kind.status
 
     async def serve(self, connection: DownstreamConnection, request: Request) -> None:
-        exchange = Exchange(request, None, connection, connection.peer, False, self.ids.next(), monotonic())  # type: ignore[arg-type]
+        exchange = Exchange(request, a_snapshot(), connection, connection.peer, False, self.ids.next(), monotonic())
         self.requests.append(request)
         self.exchanges.append(exchange)
         try:
@@ -77,7 +78,7 @@ class Proxy:
         except asyncio.CancelledError:
             self.outcomes.append("cancelled")
         finally:
-            connection.end()
+            connection.end(monotonic())
 
     async def _nothing(self, exchange: Exchange) -> Response:
         return Response(200, b"OK", [], b"hello")

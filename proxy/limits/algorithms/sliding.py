@@ -11,8 +11,9 @@ The state holds bucket ends as instants, not bucket numbers, so it stays true wh
 from __future__ import annotations
 
 from math import floor, inf
+from typing import Final
 
-BUCKETS = 16
+BUCKETS: Final = 16
 
 Bucket = tuple[float, int]  # end_at, units
 State = tuple[float, int, int, tuple[Bucket, ...]]  # end and units of the newest bucket; units in all; older buckets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from heapq import heappop, heappush
 from math import inf
 from typing import Final
@@ -141,7 +140,7 @@ class Leases:
         if taking is None:
             if len(self._takings) >= _MOST_TAKINGS:
                 self._takings.clear()
-            taking = copy(policy)
+            taking = policy.twin()
             taking.cost = units
             if policy.script_argument:  # else it is made for each call, from the numbers
                 taking.script_argument = script_argument(policy.algorithm, policy.numbers, units, True)

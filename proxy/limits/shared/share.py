@@ -10,7 +10,6 @@ GCRA without a burst, and each Weir begins at another point of its interval.
 from __future__ import annotations
 
 from array import array
-from copy import copy
 from math import floor
 from typing import Any, Final
 
@@ -33,7 +32,7 @@ class Share:
         self._whole = policy
         self._factor = MARGIN / size
         self._phase = phase if size > 1 else 0.0
-        self.policy = copy(policy)  # what a MemoryStore decides on, under the same keys
+        self.policy = policy.twin()  # what a MemoryStore decides on, under the same keys
         self.is_slow = False
         self.mark = b""  # what is added to a key, where states of another form are kept under the same key
         if policy.algorithm == "gcra":
@@ -63,7 +62,7 @@ class Share:
         if share.algorithm != "gcra":
             self.mark = b"\x00slow"
             share.algorithm = "gcra"
-        share.step, share.adjust, share.full_at = gcra.step, gcra.adjust, gcra.full_at
+        share.step, share.adjust, share.full_at, share.is_gcra = gcra.step, gcra.adjust, gcra.full_at, True
         share.numbers = gcra.numbers(1, interval_s, 1)
         share.unit_share = 1.0
         share.calendar = None
