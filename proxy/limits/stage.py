@@ -35,6 +35,7 @@ Known = tuple[Any, int, tuple[LimitPolicy, ...], Sequence[bytes], Terms | None]
 """(route, generation of the controls, policies, keys, terms if they are special): `limit_keys` of a client."""
 
 _MOST_DOCUMENTS: Final = 4096  # there is one for each set of limits that were violated together
+_MOST_SETS: Final = 4096  # of limits that are asked together
 
 UNDECIDED: Final = Response(STATUS, REASON, [])
 """What `admit` says instead of a refusal when `exchange.ladder` has steps to try first."""
@@ -43,7 +44,7 @@ UNDECIDED: Final = Response(STATUS, REASON, [])
 class Limiter:
     """A store, and how its verdicts are told. After a reload: a new Limiter over the same store, controls and held."""
 
-    __slots__ = ("_documents", "clock", "controls", "fields", "held", "silent_fields", "store", "turns")
+    __slots__ = ("_documents", "_sets", "clock", "controls", "fields", "held", "silent_fields", "store", "turns")
 
     def __init__(
         self,
@@ -61,6 +62,16 @@ class Limiter:
         self.silent_fields = FieldRenderer(settings.model_copy(update={"fields": ()}))
         self.turns = Turns(settings.max_delayed)
         self._documents: dict[tuple[LimitPolicy, ...], bytes] = {}
+        self._sets: dict[tuple[LimitPolicy, ...], tuple[LimitPolicy, ...]] = {}
+
+    def same(self, policies: tuple[LimitPolicy, ...]) -> tuple[LimitPolicy, ...]:
+        """The one tuple of these policies for all clients: what is remembered for it is found by identity."""
+        found = self._sets.get(policies)
+        if found is None:
+            if len(self._sets) >= _MOST_SETS:
+                self._sets.clear()
+            found = self._sets[policies] = policies
+        return found
 
     def document_head(self, violated: tuple[LimitPolicy, ...]) -> bytes:
         """The problem document up to the request's identifier, for limits that refused together."""
@@ -202,6 +213,7 @@ def _settle(exchange: Exchange, limiter: Limiter) -> Known:
     client: Any = exchange.client
     controls = limiter.controls
     terms = settle_terms(client, exchange.request, route, controls)
+    terms.policies = limiter.same(terms.policies)
     special = None if terms.is_ordinary else terms
     known = route, controls.generation, terms.policies, terms.keys, special
     if not any([limit.reads_fields for limit in route.limits]):

@@ -224,6 +224,16 @@ async def test_a_clients_keys_are_remembered_for_its_route_alone(admitting: Any)
     assert first.decision.key != second.decision.key
 
 
+async def test_clients_with_the_same_limits_share_one_tuple_of_them(admitting: Any) -> None:
+    """What is remembered for a set of limits is found by its identity, whichever connection asks."""
+    limit = policy()
+    first, second = exchange(limit), exchange(limit)
+    assert first.client is not second.client
+    for made in (first, second):
+        await admitting(made)
+    assert first.decision.policies is second.decision.policies
+
+
 async def test_a_key_that_reads_a_field_is_never_remembered(admitting: Any) -> None:
     by_field = policy(by="header:X-Shop")
     made = []
