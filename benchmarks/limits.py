@@ -51,6 +51,7 @@ routes:
   - {{name: denied, match: {{path: /denied}}, limits: [closed], rewrite: {{path: /json}}}}
 """
 FREE = Scenario("free", "no limit", "/free")
+_RATES: Final = (300, 2500)  # requests a second, besides the one that has a target
 _FEWER: Final = 4  # every so many rounds, what has no target is measured too
 ONE = Scenario("one", "1 limit in Valkey", "/one")
 THREE = Scenario("three", "3 limits in Valkey", "/three")
@@ -204,16 +205,9 @@ async def _latencies(port: int, rate: float, seconds: float, connections: int) -
 
 def latency(bench: Bench, rate: float, seconds: float) -> list[Figure]:
     """Added by three limits, at a rate that leaves Weir room: ten times the mean of 10 million requests a day."""
-    own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {bench.cores.load})
-    try:
-        import uvloop
-
-        before, began_at = cpu.core_busy_s(bench.cores.proxy), time.monotonic()
-        found = uvloop.run(_latencies(bench.port, rate, seconds, 32))
-        busy = (cpu.core_busy_s(bench.cores.proxy) - before) / (time.monotonic() - began_at)
-    finally:
-        os.sched_setaffinity(0, own)
+    before, began_at = cpu.core_busy_s(bench.cores.proxy), time.monotonic()
+    found = _at_rate(bench, rate, seconds)
+    busy = (cpu.core_busy_s(bench.cores.proxy) - before) / (time.monotonic() - began_at)
     return [
         Figure("added latency of 3 limits, p50", _added_ms(found, 0.5), "ms", 0.25),
         Figure("added latency of 3 limits, p99", _added_ms(found, 0.99), "ms", 1.0),
@@ -221,6 +215,24 @@ def latency(bench: Bench, rate: float, seconds: float) -> list[Figure]:
         Figure("  without limits, p99", percentile(found[0], 0.99) / 1000.0, "ms"),
         Figure("  Weir's core, busy", busy * 100.0, "%"),
     ]
+
+
+def latency_by_rate(bench: Bench, seconds: float) -> list[Figure]:
+    """The same where cores sleep longer between two requests, and where they hardly do: what waking them costs."""
+    return [
+        Figure(f"  added at {rate:,}/s, p50", _added_ms(_at_rate(bench, rate, seconds), 0.5), "ms") for rate in _RATES
+    ]
+
+
+def _at_rate(bench: Bench, rate: float, seconds: float) -> tuple[list[int], list[int]]:
+    import uvloop
+
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {bench.cores.load})
+    try:
+        return uvloop.run(_latencies(bench.port, rate, seconds, 32))
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _added_ms(found: tuple[list[int], list[int]], share: float) -> float:
@@ -299,6 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 bench.start()
                 figures = latency(bench, options.rate, 10.0 * options.seconds)
+                figures += latency_by_rate(bench, 6.0 * options.seconds)
                 figures += processor(bench, options.rounds, options.seconds)
             finally:
                 bench.stop()
