@@ -29,7 +29,7 @@ class Host:
     ) -> None:
         self.limits = limits
         self.timers = timers
-        self.serve = serve  # carries one exchange; calls connection.end() when it is over
+        self.serve = serve  # carries one exchange; calls connection.end(now) when it is over
         self.refuse = refuse  # the whole answer to something that never became an exchange; also records it
         self.welcome = welcome  # sets `peer` and `peer_is_trusted`
         self.connections: set[DownstreamConnection] = set()
