@@ -1,7 +1,8 @@
 """The Lua that decides in the store, put together from what a call needs.
 
 Valkey makes every function of a script anew for each call, and that costs more than the decision: so a call for gcra
-alone carries nothing of the other algorithms. Each combination is a script of its own to the store, known by its hash.
+alone carries nothing of the other algorithms, and one request alone nothing of what is kept for many. Each combination
+is a script of its own to the store, known by its hash.
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ _FILES: Final = {
 NEEDS: Final = {name: 1 << place for place, name in enumerate(_FILES)}
 """The bit of each algorithm; a call needs the union of its policies'."""
 
+_PARTS: Final = ("read", "write", "full_at", "step")  # of an algorithm but inflight, whose state is no text
+
 ERRANDS: Final = 1 << len(_FILES)
 """The bit of what is not a decision."""
+
+SINGLE: Final = ERRANDS << 1
+"""The bit of a call that is one request which holds no leases, and nothing else."""
 
 
 class Script:
@@ -42,7 +48,7 @@ class Script:
 
 
 def script(needs: int) -> Script:
-    """The script for what a call needs: bits of NEEDS, and ERRANDS. Made once."""
+    """The script for what a call needs: bits of NEEDS, and ERRANDS or SINGLE. Made once."""
     made = _made.get(needs)
     if made is None:
         made = _made[needs] = Script(needs)
@@ -50,16 +56,28 @@ def script(needs: int) -> Script:
 
 
 def source_of(needs: int) -> str:
-    names = ["decide", "errands", "run"] if needs & ERRANDS else ["decide", "run"]
-    return "\n".join([algorithms_source(needs), *[_text(name) for name in names]])
+    if needs & SINGLE:
+        return "\n".join([*_texts(_files(needs)), *_texts(["call", "single"])])
+    if needs & ERRANDS:
+        return "\n".join([algorithms_source(needs), *_texts(["call", "decide", "errands", "run"])])
+    return "\n".join([algorithms_source(needs, can_adjust=False), *_texts(["call", "decide", "run"])])
 
 
-def algorithms_source(needs: int = ERRANDS - 1) -> str:
-    """The algorithms, each a local table and a member of `algorithms`."""
+def algorithms_source(needs: int = ERRANDS - 1, *, can_adjust: bool = True) -> str:
+    """The algorithms, each a member of the table `algorithms` by its name."""
+    files = _files(needs)
+    plain = [file for file in files if file != "inflight"]
+    parts = [*_PARTS, "adjust"] if can_adjust else _PARTS
+    members = [f"  {each} = {{ {', '.join(f'{part} = {each}_{part}' for part in parts)} }}," for each in plain]
+    if len(plain) < len(files):
+        members.append("  inflight = inflight,")
+    texts = _texts([*files, *[f"{each}_adjust" for each in plain]] if can_adjust else files)
+    return "\n".join([*texts, "local algorithms = {", *members, "}", ""])
+
+
+def _files(needs: int) -> list[str]:
     wanted = [name for name, bit in NEEDS.items() if needs & bit]
-    files = dict.fromkeys(file for name in wanted for file in _FILES[name])
-    lines = [f"algorithms.{file} = {file}" for file in files]
-    return "\n".join(["local algorithms = {}", *[_text(file) for file in files], *lines, ""])
+    return list(dict.fromkeys(file for name in wanted for file in _FILES[name]))
 
 
 def script_argument(algorithm: str, numbers: Iterable[float], cost: int, is_enforced: bool) -> bytes:
@@ -76,8 +94,8 @@ def argument_now(algorithm: str, numbers: Iterable[float], cost: int, is_enforce
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
-def _text(name: str) -> str:
-    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+def _texts(names: Iterable[str]) -> list[str]:
+    return [(_FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in names]
 
 
 _made: dict[int, Script] = {}

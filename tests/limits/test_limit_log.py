@@ -49,8 +49,8 @@ COUNT_ON = (
 -- requests that fill a log again and again, so that the counts in it go round; what remains after each is told
 local numbers, state, told = { 1000, 1000000000 }, false, {}
 for i = 1, tonumber(ARGV[1]) do
-  local allowed, new_state, remaining = log.step(state, i * 2.5, numbers, 997)
-  if allowed then state = log.read(log.write(new_state)) end
+  local allowed, new_state, remaining = log_step(state, i * 2.5, numbers, 997)
+  if allowed then state = log_read(log_write(new_state)) end
   told[#told + 1] = allowed and remaining or -1
 end
 return { told, #state }
@@ -69,7 +69,7 @@ def test_counts_that_go_round_stay_right(running_servers: Any) -> None:
 
 
 def test_what_is_no_log_is_read_as_none(running_servers: Any) -> None:
-    ask = algorithms_source() + "\nreturn log.read(ARGV[1]) and 1 or 0"
+    ask = algorithms_source() + "\nreturn log_read(ARGV[1]) and 1 or 0"
     for server in running_servers.values():
         for text in ("", "000000", "0" * 27, "0" * 29, "0000001234567890123456 00001", "x" * 28, "0" * 28 + "x" * 22):
             assert server.admin.eval(ask, 0, text) == 0

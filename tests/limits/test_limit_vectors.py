@@ -333,7 +333,7 @@ def in_python(algorithm: str, numbers: Any, told: list[tuple[Any, ...]]) -> Answ
 LUA = (
     algorithms_source()
     + """
-local algorithm = ({ gcra = gcra, fixed = fixed, calendar = calendar, sliding = sliding, log = log })[ARGV[1]]
+local algorithm = algorithms[ARGV[1]]
 local numbers, stored, answers = {}, false, {}
 local function say(...)
   answers[#answers + 1] = string.format(string.rep('%.17g ', select('#', ...)), ...)

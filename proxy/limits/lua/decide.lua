@@ -1,35 +1,11 @@
--- Decides many requests, each with one or more limits, and corrects what earlier ones were charged, all in one call. The
--- algorithms that the call needs stand before this text, each in `algorithms`; behind it errands.lua, if there are any in
--- the call, and run.lua. What is not needed is left out: to make a function costs the store more than to run it.
---
--- KEYS: one for each limit of each request, and one for each correction, in order.
--- ARGV[1]: what to do, words joined by spaces:
---   3            decide a request of three limits
---   3:member     the same; `member` is who holds the leases of those that are in-flight limits
---   a:units:us   adjust by that many units what was admitted that many microseconds ago (the rest have one limit each)
---   e:member     extend a lease
---   d:member     drop a lease
---   p            peek: what would a request find?
---   x            reset: the key has everything again
--- ARGV[i + 1]: for KEYS[i], "algorithm cost enforced number number ...".
--- Reply: three integers for each key: remaining units, reset in us, and whether it passed: 0 yes, n > 0 no, but after n us,
--- -1 no, never, n < -1 yes, and it must wait -1 - n us before it goes on.
---
--- A request is charged on all of its limits or, if one that is enforced refuses, on none. One that is not enforced is
--- charged if it passed itself and the request did. Later words of the call see what earlier ones did. A refused request
--- writes nothing. The clock is the server's: clients whose clocks differ share one truth.
+-- Decides many requests, each with one or more limits. Later ones see what earlier ones did.
 
--- Seconds since 2025: as a double it resolves 0.01 us, which seconds since 1970 do not.
-local call, match, ceil, max = redis.call, string.match, math.ceil, math.max
-local time = call('TIME')
-local now = (tonumber(time[1]) - 1735689600) + tonumber(time[2]) / 1000000
-
--- The same policy comes many times in a call: its numbers are read once.
+-- The same policy comes many times in a call: it is read once.
 local policies = {}
 local function policy_of(text)
   local policy = policies[text]
   if not policy then
-    local name, cost, enforced, a, b, c, d, rest = match(text, '^(%a+) (%S+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
+    local name, cost, enforced, a, b, c, d, rest = match(text, '^(%a+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
     local algorithm, numbers = algorithms[name], { tonumber(a), tonumber(b), tonumber(c), tonumber(d) }
     if rest ~= '' then
       for word in string.gmatch(rest, '%S+') do
@@ -38,7 +14,7 @@ local function policy_of(text)
     end
     policy = {
       algorithm = algorithm, step = algorithm.step, cost = tonumber(cost), enforced = enforced == '1', numbers = numbers,
-      held = algorithm.acquire ~= nil,
+      held = name == 'inflight',
     }
     policies[text] = policy
   end

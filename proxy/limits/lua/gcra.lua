@@ -1,21 +1,15 @@
 -- GCRA, as in algorithms/gcra.py. The state is one number: when the bucket is full again.
-local gcra = {}
-
-function gcra.read(text)
-  return tonumber(text)
-end
+local gcra_read = tonumber
 
 -- The server writes a number with as many digits as it takes to read the same one, and quicker than we could here.
-function gcra.write(tat)
+local function gcra_write(tat)
   return tat
 end
 
-function gcra.full_at(tat)
-  return tat
-end
+local gcra_full_at = gcra_write
 
 -- numbers: interval_s, capacity_s, tolerance_s, delay_s
-function gcra.step(state, now, numbers, cost)
+local function gcra_step(state, now, numbers, cost)
   local interval, capacity, tolerance, delay = numbers[1], numbers[2], numbers[3], numbers[4]
   local tat = state
   if not tat or tat < now then
@@ -44,19 +38,4 @@ function gcra.step(state, now, numbers, cost)
     return false, tat, remaining, full_in, wait - delay
   end
   return false, tat, 0, full_in + interval - capacity, wait - delay
-end
-
-function gcra.adjust(state, now, numbers, units, age)
-  local interval, capacity, delay = numbers[1], numbers[2], numbers[4]
-  local tat = state
-  if not tat or tat < now then
-    tat = now
-  end
-  local new_tat
-  if units > 0 then
-    new_tat = math.min(tat + units * interval, math.max(tat, now + capacity))
-  else
-    new_tat = tat - math.max(math.min(-units * interval, capacity + delay - age), 0)
-  end
-  return new_tat > now and new_tat or false
 end

@@ -1,11 +1,10 @@
 -- Sliding log, as in algorithms/log.py. The state is the stored text itself: the units that were counted before the first
 -- instant, then for each instant its microseconds and the units counted up to it. All have a fixed width, so that the
 -- window's begin is found by bisection and nothing else of the text is read. Counts go round at `around`.
-local log = {}
 local head, record, around = 6, 22, 1000000
 local first_digits, last_digits = '^' .. string.rep('%d', head + record), '^' .. string.rep('%d', record)
 
-function log.read(text)
+local function log_read(text)
   -- both ends are enough to tell that somebody else wrote it; to look through all of it takes longer than to decide
   if #text > head and (#text - head) % record == 0 and string.find(text, first_digits)
     and string.find(string.sub(text, -record), last_digits) then
@@ -13,7 +12,7 @@ function log.read(text)
   end
 end
 
-function log.write(state)
+local function log_write(state)
   return state
 end
 
@@ -30,7 +29,7 @@ local function microseconds(seconds)
   return math.floor(seconds * 1000000 + 0.5)
 end
 
-function log.full_at(state, numbers)
+local function log_full_at(state, numbers)
   return (instant(state, (#state - head) / record) + numbers[2]) / 1000000
 end
 
@@ -70,7 +69,7 @@ local function added(state, records, at, units)
 end
 
 -- numbers: quota, window_us
-function log.step(state, now, numbers, cost)
+local function log_step(state, now, numbers, cost)
   local quota, window = numbers[1], numbers[2]
   local at = microseconds(now)
   local text, total, records = kept(state, at - window)
@@ -96,45 +95,4 @@ function log.step(state, now, numbers, cost)
   end
   local leaves = up_to(text, gone, new_total - quota - 1) + 1
   return false, state, remaining, reset / 1000000, (instant(text, leaves) + window - at) / 1000000
-end
-
-function log.adjust(state, now, numbers, units, age)
-  local quota, window = numbers[1], numbers[2]
-  local at = microseconds(now)
-  local text, total, records = kept(state, at - window)
-  if units > 0 then
-    units = math.min(units, quota - total)
-    return units > 0 and added(text, records, at, units) or total > 0 and text
-  end
-  if total == 0 then
-    return false
-  end
-  local charged = at - microseconds(age)
-  if charged <= at - window then
-    return text
-  end
-  local counts = {}
-  for i = 1, records do
-    counts[i] = (counted(text, i) - counted(text, i - 1)) % around
-  end
-  local function give_back(i)
-    local back = math.min(counts[i], -units)
-    counts[i] = counts[i] - back
-    units = units + back
-  end
-  local own = up_to(text, instant, charged)
-  for i = own, 1, -1 do
-    give_back(i)
-  end
-  for i = own + 1, records do
-    give_back(i)
-  end
-  local parts, sum = { '000000' }, 0
-  for i = 1, records do
-    if counts[i] > 0 then
-      sum = sum + counts[i]
-      parts[#parts + 1] = string.format('%016.0f%06.0f', instant(text, i), sum)
-    end
-  end
-  return #parts > 1 and table.concat(parts)
 end

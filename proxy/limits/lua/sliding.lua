@@ -1,7 +1,5 @@
 -- Sliding window, as in algorithms/sliding.py. The state is a flat list, oldest bucket first: {end, units, end, units}.
-local sliding = {}
-
-function sliding.read(text)
+local function sliding_read(text)
   local state = {}
   for end_at, units in string.gmatch(text, '(%S+) (%S+)') do
     state[#state + 1] = tonumber(end_at) or 0
@@ -12,7 +10,7 @@ function sliding.read(text)
   end
 end
 
-function sliding.write(state)
+local function sliding_write(state)
   local parts = {}
   for at = 1, #state, 2 do
     parts[#parts + 1] = string.format('%.17g %.0f', state[at], state[at + 1])
@@ -20,7 +18,7 @@ function sliding.write(state)
   return table.concat(parts, ' ')
 end
 
-function sliding.full_at(state, numbers)
+local function sliding_full_at(state, numbers)
   return state[#state - 1] + numbers[2]
 end
 
@@ -35,7 +33,7 @@ local function back_in(state, now, window, surplus)
 end
 
 -- numbers: quota, window_s, width_s of a bucket
-function sliding.step(state, now, numbers, cost)
+local function sliding_step(state, now, numbers, cost)
   local quota, window, width = numbers[1], numbers[2], numbers[3]
   local end_at = (math.floor(now / width) + 1) * width
   local kept, total = {}, 0
@@ -67,57 +65,4 @@ function sliding.step(state, now, numbers, cost)
   local remaining = quota - new_total
   local back_at = remaining > 0 and kept[#kept - 1] or kept[1]
   return true, kept, remaining, new_total > 0 and back_at + window - now or 0, 0
-end
-
-function sliding.adjust(state, now, numbers, units, age)
-  local quota, window, width = numbers[1], numbers[2], numbers[3]
-  local kept, total = {}, 0
-  if state then
-    for at = 1, #state, 2 do
-      if state[at] > now - window then
-        kept[#kept + 1] = state[at]
-        kept[#kept + 1] = state[at + 1]
-        total = total + state[at + 1]
-      end
-    end
-  end
-  if units > 0 then
-    local end_at = (math.floor(now / width) + 1) * width
-    units = math.max(math.min(units, quota - total), 0)
-    if #kept > 0 and kept[#kept - 1] >= end_at then
-      kept[#kept] = kept[#kept] + units
-    else
-      kept[#kept + 1] = end_at
-      kept[#kept + 1] = units
-    end
-  else
-    local own_at = (math.floor((now - age) / width) + 1) * width
-    if own_at <= now - window then
-      units = 0
-    end
-    local own = 0
-    while kept[own + 1] and kept[own + 1] <= own_at do
-      own = own + 2
-    end
-    -- its own bucket, then older ones, then newer ones
-    local function give_back(at)
-      local back = math.min(kept[at], -units)
-      kept[at] = kept[at] - back
-      units = units + back
-    end
-    for at = own, 2, -2 do
-      give_back(at)
-    end
-    for at = own + 2, #kept, 2 do
-      give_back(at)
-    end
-  end
-  local left = {}
-  for at = 1, #kept, 2 do
-    if kept[at + 1] > 0 then
-      left[#left + 1] = kept[at]
-      left[#left + 1] = kept[at + 1]
-    end
-  end
-  return #left > 0 and left
 end

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from proxy.core.clock import wall
 from proxy.limits.policy import LimitPolicy
-from proxy.limits.scripts import EPOCH_WALL, ERRANDS, NEEDS, argument_now, script
+from proxy.limits.scripts import EPOCH_WALL, ERRANDS, NEEDS, SINGLE, argument_now, script
 from proxy.limits.verdict import SHARED, Verdict
 
 
@@ -91,7 +91,8 @@ def encode(group: Sequence[Asked], told: set[int], *, with_source: bool = False)
     needs = 0
     for asked in group:
         policies = asked.policies
-        needed, argument, word = _sets.get(policies) or _describe(policies)
+        needed, argument, plain = _sets.get(policies) or _describe(policies)
+        word = plain
         needs |= needed
         arguments.append(argument or b"".join([each.script_argument or _with_boundaries(each) for each in policies]))
         if asked.word:
@@ -102,6 +103,8 @@ def encode(group: Sequence[Asked], told: set[int], *, with_source: bool = False)
         words.append(word)
         for key in asked.keys:
             keys.append(b"$%d\r\n%b\r\n" % (len(key), key))
+    if len(words) == 1 and word is plain:
+        needs |= SINGLE
     what = b" ".join(words)
     count = b"%d" % len(keys)
     made = script(needs)
