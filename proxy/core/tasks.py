@@ -11,6 +11,7 @@ loop; docs/decisions/0002 has what that cost.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Generic, TypeVar
@@ -50,7 +51,8 @@ def start_now(coroutine: Coroutine[Any, Any, None]) -> Run | None:
 class Signal(Generic[T]):
     """A future that continues its one waiter in the call that sets it, not in the loop's next turn.
 
-    Set it last, when everything around it is in order: the waiter runs before `set_result` returns.
+    Set it last, when everything around it is in order: the waiter runs before `set_result` returns. A task may wait for
+    it too; tasks continue in a turn of their own.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_error", "_is_done", "_value")
@@ -65,6 +67,17 @@ class Signal(Generic[T]):
     def done(self) -> bool:
         return self._is_done
 
+    @property
+    def value(self) -> T | None:
+        """What it was set to; None before, and when it was cancelled."""
+        return self._value
+
+    def result(self) -> T:
+        return self._outcome()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
     def set_result(self, value: T) -> None:
         self._value = value
         self._finish()
@@ -73,14 +86,22 @@ class Signal(Generic[T]):
         self._error = error
         self._finish()
 
-    def cancel(self) -> bool:
-        """The waiter was cancelled: nobody is continued any more."""
+    def cancel(self, msg: object = None) -> bool:
+        """The waiter was cancelled: nobody is continued any more, but a task is told so. False if it was done."""
+        if self._is_done:
+            return False
         self._is_done = True
-        self._callback = None
+        callback, self._callback = self._callback, None
+        if type(callback) is _NextTurn:
+            self._error = asyncio.CancelledError()
+            callback(self)
         return True
 
-    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        self._callback = callback
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *, context: contextvars.Context | None = None
+    ) -> None:
+        """A context is what a task gives along."""
+        self._callback = callback if context is None else _NextTurn(callback, context)
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
         self._callback = None
@@ -109,6 +130,19 @@ class Signal(Generic[T]):
         callback, self._callback = self._callback, None
         if callback is not None:
             callback(self)
+
+
+class _NextTurn:
+    """Continues a task."""
+
+    __slots__ = ("_callback", "_context")
+
+    def __init__(self, callback: Callable[[Any], object], context: contextvars.Context) -> None:
+        self._callback = callback
+        self._context = context
+
+    def __call__(self, done: Any) -> None:
+        asyncio.get_running_loop().call_soon(self._callback, done, context=self._context)
 
 
 class Run:

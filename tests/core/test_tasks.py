@@ -47,6 +47,51 @@ async def test_a_signal_that_is_already_set_is_no_wait() -> None:
     assert got == [7]
 
 
+async def test_a_task_that_waits_for_a_signal_continues_in_a_turn_of_its_own() -> None:
+    signal: Signal[int] = Signal()
+    seen: list[int] = []
+
+    async def wait() -> int:
+        seen.append(await signal)
+        return seen[0]
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    signal.set_result(7)
+    assert (seen, signal.value) == ([], 7)
+    assert await task == 7
+
+
+async def test_a_task_that_is_cancelled_at_a_signal_cancels_it() -> None:
+    signal: Signal[int] = Signal()
+
+    async def wait() -> None:
+        await signal
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert signal.done()
+    assert signal.value is None
+
+
+async def test_a_task_is_cancelled_too_when_its_signal_was_set_just_before() -> None:
+    signal: Signal[int] = Signal()
+
+    async def wait() -> None:
+        await signal
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    signal.set_result(7)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert signal.value == 7
+
+
 async def test_a_signals_error_is_raised_where_it_is_awaited() -> None:
     signal: Signal[None] = Signal()
     got: list[str] = []

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.clock import monotonic, wall
+from proxy.core.tasks import Run, start_now
 from proxy.limits.algorithms.calendar import Calendar
 from proxy.limits.memory_store import MemoryStore
 from proxy.limits.policy import Kind, LimitPolicy, compile_limit
-from proxy.limits.scripts import ERRANDS, NEEDS, script, source_of
+from proxy.limits.scripts import ERRANDS, NEEDS, SINGLE, script, script_argument, source_of
 from proxy.limits.settings import LimiterSettings, LimitSettings
 from proxy.limits.shared.group import (
     Asked,
@@ -63,6 +64,33 @@ async def test_requests_of_one_moment_go_out_in_one_call(server: Any, store: Red
     assert (store.stats.calls, store.stats.requests) == (1, 100)
 
 
+async def test_a_request_behind_others_that_came_alone_does_not_wait_for_the_end_of_the_turn(
+    server: Any, store: RedisStore
+) -> None:
+    limit = policy()
+    now = monotonic()
+    for n in range(4):
+        await store.decide((limit,), (limit.prefix + b"a",), now + 0.01 * n)  # type: ignore[misc]
+    before = decisions(server)
+    asked: Any = store.decide((limit,), (limit.prefix + b"a",), now + 0.05)
+    until = monotonic() + 5.0
+    while decisions(server) == before and monotonic() < until:  # this turn goes on
+        pass
+    assert decisions(server) - before == 1
+    assert (await asked).remaining == 995
+
+
+async def test_a_crowd_behind_requests_that_came_alone_goes_out_in_two_calls(server: Any, store: RedisStore) -> None:
+    limit = policy()
+    now = monotonic()
+    for n in range(8):
+        await store.decide((limit,), (limit.prefix + b"a",), now + 0.01 * n)  # type: ignore[misc]
+    before = decisions(server)
+    waiting = [store.decide((limit,), (limit.prefix + b"a",), now + 0.08) for _ in range(100)]
+    assert sorted([(await verdict).remaining for verdict in waiting]) == list(range(892, 992))  # type: ignore[misc]
+    assert decisions(server) - before == 2
+
+
 @pytest.mark.parametrize(("size", "calls"), [(1, 4 + 1), (3, 4 + 1), (4, 1 + 1), (6, 1 + 1)])
 async def test_what_arrives_behind_a_large_call_or_several_small_ones_goes_out_together(
     server: Any, store: RedisStore, size: int, calls: int
@@ -78,6 +106,37 @@ async def test_what_arrives_behind_a_large_call_or_several_small_ones_goes_out_t
     assert decisions(server) - before == calls
     remaining = sorted(verdict.remaining for each in answers for verdict in each)
     assert remaining == list(range(1000 - 20 * size, 1000))
+
+
+async def test_a_request_that_goes_on_at_once_may_ask_again_and_send_another_away(
+    server: Any, store: RedisStore
+) -> None:
+    """As exchanges do: they are carried by the answer itself, in the middle of a call's verdicts."""
+    limit = policy()
+    key = limit.prefix + b"a"
+    told: list[int] = []
+    runs: list[Run | None] = []
+
+    async def ask_twice(number: int) -> None:
+        for _ in range(2):
+            verdict: Any = await store.decide((limit,), (key,), monotonic())  # type: ignore[misc]
+            told.append(verdict.remaining)
+        victim = runs[number + 50]
+        if victim is not None:
+            victim.cancel()
+
+    async def wait_in_vain() -> None:
+        await store.decide((limit,), (key,), monotonic())  # type: ignore[misc]
+        await asyncio.get_running_loop().create_future()
+
+    runs += [start_now(ask_twice(number)) for number in range(50)]
+    runs += [start_now(wait_in_vain()) for _ in range(50)]
+    async with asyncio.timeout(5.0):
+        while not all(run is None or run.is_over for run in runs):
+            await asyncio.sleep(0.001)
+    assert len(told) == len(set(told)) == 100
+    assert set(range(950, 1000)) <= set(told), "those of the first call, in their order"
+    assert (await store.decide((limit,), (key,), monotonic())).remaining == 849  # type: ignore[misc]
 
 
 async def test_a_flood_is_cut_into_calls_of_bounded_size(server: Any, store: RedisStore) -> None:
@@ -101,12 +160,19 @@ class Direct:
         self._lines = self._socket.makefile("rb")
 
     def ask(self, *group: Asked) -> list[Any]:
+        return verdicts(group, self.numbers(*group))
+
+    def numbers(self, *group: Asked) -> list[int]:
         self._socket.sendall(encode(group, set()))
         count = self._lines.readline()
         assert count.startswith(b"*"), count
         reply = [int(self._lines.readline()[1:]) for _ in range(int(count[1:]))]
         assert len(reply) == 3 * sum(len(asked.keys) for asked in group)
-        return verdicts(group, reply)
+        return reply
+
+    def flush(self) -> None:
+        self._socket.sendall(b"FLUSHALL\r\n")
+        assert self._lines.readline() == b"+OK\r\n"
 
     def close(self) -> None:
         self._lines.close()
@@ -298,6 +364,38 @@ def test_whose_clock_is_off_shares_the_window_that_the_server_has_open(direct: D
 def test_the_script_is_portable() -> None:
     for word in ("unpack", "maxn", "cjson", "cmsgpack", "struct.", "bit.", "replicate", "goto"):
         assert word not in source_of(2 * ERRANDS - 1)
+        assert word not in source_of(SINGLE)
+
+
+_ASKED_ALONE = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["gcra", "fixed", "calendar", "sliding", "log"]), min_size=1, max_size=4, unique=True),
+        st.integers(1, 4),  # cost
+        st.sampled_from([3, 5]),  # quota
+        st.lists(st.booleans(), min_size=4, max_size=4),  # enforced
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_ASKED_ALONE)
+def test_a_request_is_told_the_same_alone_and_in_company(direct: Direct, asked: Any) -> None:
+    """They are two scripts to the store."""
+    direct.flush()
+    beside = question(any_policy("gcra", "beside"))
+    for algorithms, cost, count, enforced in asked:
+        limits = [any_policy(each, f"{each}-{count}", count) for each in algorithms]
+        for limit, is_enforced in zip(limits, enforced, strict=False):
+            limit.script_argument = script_argument(limit.algorithm, limit.numbers, cost, is_enforced)
+        alone = direct.numbers(question(*limits, who=b"alone"))
+        in_company = direct.numbers(question(*limits, who=b"among"), beside)[:-3]
+        assert alone[0::3] == in_company[0::3]
+        assert alone[1::3] == pytest.approx(in_company[1::3], abs=2e6)  # us: they were not asked at the same instant
+        assert [0 if passed == 0 else -1 if passed < 0 else 1 for passed in alone[2::3]] == [
+            0 if passed == 0 else -1 if passed < 0 else 1 for passed in in_company[2::3]
+        ]
 
 
 @pytest.mark.parametrize("algorithm", ["gcra", "fixed", "sliding", "log"])
@@ -324,7 +422,7 @@ def test_a_group_is_one_command_with_every_key_among_the_keys() -> None:
 
 def test_the_source_goes_along_with_the_first_call_of_a_connection() -> None:
     asked = [Question((policy(),), (b"k",))]
-    made = script(NEEDS["gcra"])
+    made = script(NEEDS["gcra"] | SINGLE)
     told: set[int] = set()
     assert made.source in encode(asked, told)
     assert made.source not in encode(asked, told)
@@ -335,10 +433,13 @@ def test_the_source_goes_along_with_the_first_call_of_a_connection() -> None:
 def test_a_call_carries_only_the_algorithms_that_it_needs() -> None:
     limits = [policy(name, algorithm=name) for name in ("gcra", "sliding")]
     alone = encode([Question((limits[0],), (b"k",))], set())
+    some = encode([Question((limits[0],), (b"k",))] * 2, set())
     both = encode([Question((limit,), (b"k",)) for limit in limits], set())
-    assert b"function gcra.step" in alone
-    assert b"function sliding.step" not in alone
-    assert b"function sliding.step" in both
+    assert b"function gcra_step" in alone
+    assert b"function sliding_step" not in alone
+    assert b"function decide" not in alone
+    assert b"function decide" in some
+    assert b"function sliding_step" in both
     assert b"function others" not in both
     assert b"function others" in encode([peeking(limits[0], b"k")], set())
 

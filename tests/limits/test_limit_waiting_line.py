@@ -32,7 +32,7 @@ async def waits(gap_s: float, count: int) -> list[float]:
         now = monotonic()
         took.extend([now - ticket.asked_at for ticket in tickets])
         for ticket in tickets:
-            ticket.future.cancel()
+            ticket.cancel()
 
     line = WaitingLine(PATIENCE_S, expired)
     limit = policy()
@@ -75,7 +75,8 @@ async def test_a_request_that_cannot_be_decided_keeps_no_other_from_its_verdict(
     caplog.set_level(logging.ERROR)
     asked = [(limit, b"a"), (broken, b"bad"), (closed, b"bad"), (limit, b"b"), (limit, b"c")]
     answers: list[Any] = [store.decide((each,), (key,), monotonic()) for each, key in asked]
-    verdicts = await asyncio.wait_for(asyncio.gather(*answers), 1.0)
+    async with asyncio.timeout(1.0):
+        verdicts = [await answer for answer in answers]
     assert [verdict.mode for verdict in verdicts] == [LOCAL, ALLOW, DENY, LOCAL, LOCAL]
     assert [verdict.denied for verdict in verdicts] == [False, False, True, False, False]
     assert len(caplog.records) == 1

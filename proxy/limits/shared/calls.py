@@ -2,7 +2,8 @@
 
 What arrives while a large call is in flight goes out together in the next one, so the dearer a round trip is, the more
 requests share it. Small calls do not wait for one another: where little is asked, nobody stands behind a round trip
-that is not his own. There is no task here: the end of a turn of the loop sends a call, and each answer the next.
+that is not his own. There is no task here: the end of a turn of the loop sends a call, and each answer the next. Where
+requests come one by one not even the end of the turn is waited for.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from proxy.limits.shared.link import Answer, Link, StoreLost
 from proxy.limits.shared.orders import Order, Orders
 from proxy.limits.shared.parts import Parts
 from proxy.limits.shared.waiting_line import Ticket, WaitingLine
-from proxy.limits.verdict import Verdict
 
 _LARGEST_GROUP: Final = 128  # keeps one call, which holds up the whole store, near a millisecond at the worst
 _MOST_ORDERS: Final = 64  # of a group, besides
 _MOST_CALLS: Final = 4  # in flight at once
 _SMALL: Final = 4  # questions; behind a larger group the next one waits, and grows meanwhile
+_APART_S: Final = 0.0005  # requests that come further apart than this will not share a call
+_APART: Final = 3  # so many of them in a row, and the next one is sent at once
 _DRAIN_S: Final = 1.5  # a link gives up on a call after a second
 
 Answered = Callable[[list[Order], list[Ticket], list["int | None"]], None]
@@ -53,6 +55,8 @@ class Calls:
 
     __slots__ = (
         "_answered",
+        "_apart",
+        "_asked_at",
         "_broken",
         "_failed",
         "_flush_is_due",
@@ -79,6 +83,8 @@ class Calls:
         self._in_flight: list[_Call] = []  # in the order in which they were sent
         self._lost: list[Ticket] = []  # of calls that a connection took with it, until the last of them is told
         self._flush_is_due = False
+        self._asked_at = 0.0  # the last request
+        self._apart = 0  # requests in a row that nobody else came with
         self._idle: asyncio.Future[None] | None = None  # set while somebody waits for the call in flight
         self.is_open = False  # requests may stand in line
         self.sent_at = 0.0  # when the call set out that is being answered
@@ -95,13 +101,22 @@ class Calls:
         now: float,
         member: bytes,
         parts: Parts | None = None,
-    ) -> asyncio.Future[Verdict]:
+    ) -> Ticket:
         """Stand in line. Only while `is_open`."""
         assert self._line is not None
-        future = self._line.add(policies, keys, now, member, parts)
+        ticket = self._line.add(policies, keys, now, member, parts)
+        apart_s = now - self._asked_at
+        self._asked_at = now
+        if apart_s < _APART_S:
+            self._apart = 0
+        else:
+            self._apart += 1
         if not self._flush_is_due and (not self._in_flight or self._has_room()):
-            self._flush_soon()
-        return future
+            if self._apart > _APART:
+                self.flush()
+            else:
+                self._flush_soon()
+        return ticket
 
     def do(self, order: Order) -> None:
         """Go along with the next call, or be kept until there is one again."""
@@ -185,7 +200,7 @@ class Calls:
         self.sent_at = call.sent_at
         if isinstance(answer, StoreLost):
             self._orders.lost(call.orders)
-            self._lost += [ticket for ticket in call.tickets if not ticket.future.done()]
+            self._lost += [ticket for ticket in call.tickets if not ticket.done()]
             if self._link.is_open or not self._in_flight:  # else it is one loss, and the others are told next
                 lost, self._lost = self._lost, []
                 self._failed(lost, str(answer))

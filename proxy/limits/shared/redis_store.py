@@ -2,7 +2,7 @@
 
 Many requests need no call at all: keys that are known to be denied (deny_cache.py), slices of a busy quota that were
 charged before (leases.py), and limits that are counted in each process alone. The others share calls
-(calls.py): a request waits on its own future, and the call itself is never cancelled.
+(calls.py): a request waits on its own ticket, and the call itself is never cancelled.
 
 A request without an answer in time is decided by `on_store_error` (fallback.py) and never asked again: it may have been
 charged. A store that keeps failing is not asked at all until a probe finds it well (recovery.py), and
@@ -76,7 +76,7 @@ class RedisStore:
     def decide(
         self, policies: tuple[LimitPolicy, ...], keys: Sequence[bytes], now: float, member: bytes = b""
     ) -> Verdict | Awaitable[Verdict]:
-        """A future, or the verdict itself where the store is not asked. `now` must be the monotonic clock's."""
+        """A ticket, or the verdict itself where the store is not asked. `now` must be the monotonic clock's."""
         if self._deny_cache.entries:
             denial = self._deny_cache.judge(policies, keys, now)
             if denial is not None:
@@ -262,28 +262,31 @@ class RedisStore:
         if orders:
             _report(orders, answer)
         undecided: list[Ticket] = []
-        for ticket, verdict in zip(tickets, verdicts(tickets, answer[at:] if at else answer), strict=True):
+        told = verdicts(tickets, answer[at:] if at else answer)
+        for i, ticket in enumerate(tickets):
+            verdict = told[i]
             if verdict is None:  # that part of the store did not answer
                 undecided.append(ticket)
             else:
                 try:
                     self._learn(ticket, verdict, answer, at)
                     if ticket.parts is not None:
-                        verdict = ticket.parts.combine(verdict, now)
+                        told[i] = ticket.parts.combine(verdict, now)
                 except Exception:  # a defect, which must not keep the others waiting
                     self._log_defect()
-                if not ticket.future.done():
-                    ticket.future.set_result(verdict)
-                    stats.requests += 1
             at += 3 * len(ticket.policies)
         if undecided:
             stats.errors += 1
-            self._settle([ticket for ticket in undecided if not ticket.future.done()])
+            self._settle([ticket for ticket in undecided if not ticket.done()])
         elif self._stand_in is not None and self._calls.is_open:
             if took_s <= self._recovery.patience_s:
                 self._merge_after_hiccup(self._stand_in, now)
             else:
                 self._late_at = now
+        for ticket, verdict in zip(tickets, told, strict=True):  # last: each goes on at once, and may ask again
+            if verdict is not None and not ticket.done():
+                stats.requests += 1
+                ticket.set_result(verdict)
 
     def _learn(self, ticket: Ticket, verdict: Verdict, numbers: Sequence[Any], at: int) -> None:
         """Remember what may spare a question, or stand in for an answer, later."""
@@ -308,8 +311,7 @@ class RedisStore:
 
     def _note_held(self, ticket: Ticket) -> None:
         """Who has left meanwhile, or was denied here because this took too long, will not release it."""
-        future = ticket.future
-        is_unwanted = future.done() and (future.cancelled() or future.result().denied)
+        is_unwanted = ticket.done() and (ticket.value is None or ticket.value.denied)
         for policy, key in zip(ticket.policies, ticket.keys, strict=True):
             if policy.is_held:
                 if is_unwanted:
@@ -362,8 +364,8 @@ class RedisStore:
             except Exception:  # a defect, which must not keep the others waiting
                 self._log_defect()
                 verdict = uncounted(ticket.policies, ticket.keys)
-            if not ticket.future.done():
-                ticket.future.set_result(verdict)
+            if not ticket.done():
+                ticket.set_result(verdict)
 
     def _log_defect(self) -> None:
         """Once: what goes wrong for one request may do so for thousands."""

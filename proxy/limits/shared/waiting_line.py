@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from proxy.core.clock import monotonic
+from proxy.core.tasks import Signal
 from proxy.limits.policy import LimitPolicy
 from proxy.limits.shared.parts import Parts
 from proxy.limits.verdict import Verdict
@@ -27,10 +28,10 @@ def longest_wait_s(patience_s: float) -> float:
     return patience_s - min(_EARLY_S, patience_s * _EARLY_SHARE)
 
 
-class Ticket:
-    """One request that waits. Its future may be cancelled from outside: then the client left."""
+class Ticket(Signal[Verdict]):
+    """One request that waits: for its verdict, never for an exception. It may be cancelled: then the client left."""
 
-    __slots__ = ("asked_at", "future", "is_sent", "keys", "member", "parts", "policies")
+    __slots__ = ("asked_at", "is_sent", "keys", "member", "parts", "policies")
 
     word: ClassVar[bytes] = b""  # it wants a decision
 
@@ -41,15 +42,14 @@ class Ticket:
         asked_at: float,
         member: bytes,
         parts: Parts | None,
-        future: asyncio.Future[Verdict],
     ) -> None:
+        super().__init__()
         self.policies = policies
         self.keys = keys
         self.asked_at = asked_at
         self.member = member
         self.parts = parts  # of a request that is decided here for some of its limits; `policies` are the others
         self.is_sent = False  # it may have been charged
-        self.future = future
 
 
 class WaitingLine:
@@ -76,13 +76,13 @@ class WaitingLine:
         now: float,
         member: bytes = b"",
         parts: Parts | None = None,
-    ) -> asyncio.Future[Verdict]:
-        """Stand in line. The future gets a verdict, or is cancelled by who waits for it; it never gets an exception."""
-        future: asyncio.Future[Verdict] = self._loop.create_future()
-        self._queue.append(Ticket(policies, keys, now, member, parts, future))
+    ) -> Ticket:
+        """Stand in line."""
+        ticket = Ticket(policies, keys, now, member, parts)
+        self._queue.append(ticket)
         if self._timer is None:
             self._timer = self._loop.call_later(max(longest_wait_s(self.patience_s) - _GRACE_S, 0.0), self._look)
-        return future
+        return ticket
 
     def take(self, most: int) -> list[Ticket]:
         """The next group, at most `most`, without those that nobody waits for any more: they are not charged."""
@@ -90,7 +90,7 @@ class WaitingLine:
         group: list[Ticket] = []
         while queue and len(group) < most:
             ticket = queue.popleft()
-            if not ticket.future.done():
+            if not ticket.done():
                 ticket.is_sent = True
                 group.append(ticket)
         if group:
@@ -107,7 +107,7 @@ class WaitingLine:
     def clear(self) -> list[Ticket]:
         """Take out everyone, in flight too, who is still undecided."""
         sent = [ticket for group in self._in_flight for ticket in group]
-        tickets = [ticket for ticket in (*sent, *self._queue) if not ticket.future.done()]
+        tickets = [ticket for ticket in (*sent, *self._queue) if not ticket.done()]
         self._in_flight = []
         self._queue.clear()
         return tickets
@@ -136,12 +136,12 @@ class WaitingLine:
     def _end(self) -> None:
         """End every wait that was long enough."""
         due = monotonic() + GRAIN_S - longest_wait_s(self.patience_s)
-        sent = [ticket for group in self._in_flight for ticket in group if not ticket.future.done()]
+        sent = [ticket for group in self._in_flight for ticket in group if not ticket.done()]
         expired = [ticket for ticket in sent if ticket.asked_at <= due]
         queue = self._queue
         while queue and queue[0].asked_at <= due:
             ticket = queue.popleft()
-            if not ticket.future.done():
+            if not ticket.done():
                 expired.append(ticket)
         if expired:
             self._expired(expired)
@@ -150,6 +150,6 @@ class WaitingLine:
 
     def _patience_left_s(self) -> float | None:
         """Of the oldest, or None when nobody waits."""
-        sent = (ticket for group in self._in_flight for ticket in group if not ticket.future.done())
+        sent = (ticket for group in self._in_flight for ticket in group if not ticket.done())
         oldest = next(sent, None) or (self._queue[0] if self._queue else None)
         return None if oldest is None else oldest.asked_at + longest_wait_s(self.patience_s) - monotonic()
