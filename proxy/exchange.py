@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from proxy.clients.client import Client
     from proxy.core.errors import ErrorKind
     from proxy.http.message import Field, Request
+    from proxy.limits.verdict import Verdict
     from proxy.routing.route import Route
     from proxy.snapshot import Snapshot
 
@@ -24,7 +25,7 @@ class Exchange:
     route: Route | None = None
     params: dict[str, str] | None = None
     # admit
-    decision: Any = None  # limits.verdict.Verdict: what the rate-limit fields say
+    decision: Verdict | None = None  # what the rate-limit fields say
     ladder: tuple[Any, ...] = ()  # limits.ladder.Step: what to try before the 429
     replicas_only: bool = False  # admitted by the budget that is for replicas alone
     settles: tuple[Any, Any, bytes] | None = None  # owed after the response: policies, keys, name of what is held

@@ -27,6 +27,7 @@ async def try_instead(exchange: Exchange, services: Services) -> Response | None
     for step in exchange.ladder:
         if step is Step.STALE:
             if route.cache is not None and (stored := look_up_stale(exchange, services.cache)) is not None:
+                assert exchange.decision is not None
                 if not exchange.decision.denied:
                     give_back(exchange, limiter)
                 divert(exchange)

@@ -61,7 +61,10 @@ class Request:
     expects_continue: bool = False
     upgrade: bytes = b""  # b"websocket" when an acceptable upgrade was asked for
     body: Any = None  # wire.request_body.RequestBody (a Source), or None when the request has no content
-    reading: Any = None  # cache.stage.Reading: what look up made of it, for the next one with the same bytes
+    # for the next one with the same bytes on its connection
+    matched: Any = None  # routing.table.Match
+    matched_by: Any = None  # routing.table.RouteTable that found it
+    reading: Any = None  # cache.stage.Reading: what look up made of it
 
     def __init__(
         self,

@@ -41,8 +41,9 @@ class Offenders:
         if now >= self._until:
             self._turn(now)
         counts = self._counts
-        if key in counts:
-            counts[key] += 1
+        count = counts.get(key)
+        if count is not None:
+            counts[key] = count + 1
         else:
             self._add(key)
 

@@ -75,7 +75,8 @@ def release(exchange: Exchange, limiter: Limiter) -> None:
 
 def give_back(exchange: Exchange, limiter: Limiter) -> None:
     """Undo an admission: it was not used."""
-    verdict: Verdict = exchange.decision
+    verdict = exchange.decision
+    assert verdict is not None
     charged_at = exchange.charged_at or limiter.clock()
     if exchange.settles is not None:
         release(exchange, limiter)

@@ -1,6 +1,6 @@
 """Admit: every limit of the route is asked, and all are charged or none.
 
-The ordinary way, in `admit` and `_wait`, is for clients whose limits are enforced and nothing else. Whatever is
+The ordinary way, in `admit` and `_tell`, is for clients whose limits are enforced and nothing else. Whatever is
 special about a client or a limit is known from its terms, and takes the other way.
 """
 
@@ -102,16 +102,7 @@ def admit(exchange: Exchange, limiter: Limiter) -> Response | Coroutine[Any, Any
     verdict = limiter.store.decide(known[2], known[3], exchange.received_at)
     if type(verdict) is not Verdict:
         return _wait(exchange, limiter, None, verdict)
-    verdict.fields = limiter.fields
-    exchange.decision = verdict
-    if verdict.denied:
-        return _deny(exchange, limiter, verdict)
-    for policy in verdict.policies:
-        policy.stats.allowed += 1
-    policy = verdict.policy
-    if verdict.remaining <= policy.near_at:
-        policy.stats.near += 1
-    return None
+    return _tell(exchange, limiter, verdict)
 
 
 async def _wait(
@@ -121,6 +112,11 @@ async def _wait(
     verdict = await decided
     if terms is not None:
         return _conclude(exchange, limiter, terms, verdict)
+    return _tell(exchange, limiter, verdict)
+
+
+def _tell(exchange: Exchange, limiter: Limiter, verdict: Verdict) -> Response | None:
+    """The ordinary way, from the verdict on."""
     verdict.fields = limiter.fields
     exchange.decision = verdict
     if verdict.denied:
@@ -135,7 +131,8 @@ async def _wait(
 
 def refuse(exchange: Exchange, limiter: Limiter) -> Response:
     """The 429, once nothing else is left to try: counted, and held against the key where there is a penalty box."""
-    verdict: Verdict = exchange.decision
+    verdict = exchange.decision
+    assert verdict is not None
     for policy in verdict.violated:
         if policy.penalty is not None and (block_s := _punish(exchange, limiter, policy)) > 0.0:
             policy.stats.denied += 1
@@ -149,7 +146,8 @@ async def wait_for_turn(exchange: Exchange, limiter: Limiter) -> bool:
 
     What it was charged is given back then, and when the client leaves meanwhile.
     """
-    verdict: Verdict = exchange.decision
+    verdict = exchange.decision
+    assert verdict is not None
     if verdict.denied:
         return False
     try:
@@ -173,7 +171,8 @@ async def admit_to_replica(exchange: Exchange, limiter: Limiter) -> bool:
 
     A request whose turn would come later is asked for too: a replica now is better than the primary in a while.
     """
-    first: Verdict = exchange.decision
+    first = exchange.decision
+    assert first is not None
     violated = first.violated or tuple([policy for policy in first.policies if policy.delay_s])
     found = replica_terms(first.policies, first.keys, violated)
     if found is None:
@@ -200,7 +199,8 @@ async def admit_to_replica(exchange: Exchange, limiter: Limiter) -> bool:
 
 def divert(exchange: Exchange, violated: Sequence[LimitPolicy] | None = None) -> None:
     """The request got something better than a 429 after all, from the cache or a replica."""
-    verdict: Verdict = exchange.decision
+    verdict = exchange.decision
+    assert verdict is not None
     for policy in violated or verdict.violated or verdict.policies:
         policy.stats.diverted += 1
     exchange.decision = verdict.diverted()
@@ -281,7 +281,8 @@ def _count(verdict: Verdict) -> None:
 
 def _punish(exchange: Exchange, limiter: Limiter, policy: LimitPolicy) -> float:
     """Count the denial against the key. The seconds that it is blocked for, or 0.0."""
-    verdict: Verdict = exchange.decision
+    verdict = exchange.decision
+    assert verdict is not None
     assert policy.penalty is not None
     if verdict.mode is DENY:  # it was not the key that spent too much
         return 0.0

@@ -135,7 +135,7 @@ def _requests(observe: Observe) -> Iterator[Family]:
 
 def _outcomes(routes: Iterable[RouteStats]) -> Iterator[tuple[Values, float]]:
     for stats in routes:
-        for (method, status, reason), count in list(stats.outcomes.items()):  # a copy: it grows between two slices
+        for (method, status, reason), count in stats.outcomes.items():
             yield (stats.route, method.decode("ascii"), str(status) if status else OVERFLOW, reason), count
 
 

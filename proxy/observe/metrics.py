@@ -34,17 +34,30 @@ Outcome = tuple[bytes, int, str]
 _OVERFLOW_OUTCOME: Final[Outcome] = (OVERFLOW.encode(), 0, OVERFLOW)
 
 
+class Tally:
+    """How often one combination of method, status and reason came."""
+
+    __slots__ = ("count", "method", "reason", "status")
+
+    def __init__(self, method: bytes, status: int, reason: str) -> None:
+        self.method = method
+        self.status = status
+        self.reason = reason
+        self.count = 0
+
+
 class RouteStats:
     """What happened on one route. `stage.record` adds to the slots; everybody else reads."""
 
     __slots__ = (
+        "_tallies",
         "bytes_received",
         "bytes_sent",
         "cache_hits",
         "duration_buckets",
         "duration_s",
         "is_retired",
-        "outcomes",
+        "latest",
         "overflowed",
         "queue_s",
         "queued",
@@ -59,7 +72,8 @@ class RouteStats:
         self.route = route
         self.registry = registry
         self.is_retired = False  # no configuration has the route any more
-        self.outcomes: dict[Outcome, int] = {}
+        self._tallies: dict[Outcome, Tally] = {}
+        self.latest = Tally(b"", 0, "")  # of the last exchange: most are like the one before
         self.overflowed = 0  # requests whose own combination was not admitted
         self.duration_buckets = [0] * (len(DURATION_BOUNDS_S) + 1)
         self.duration_s = 0.0
@@ -72,21 +86,42 @@ class RouteStats:
         self.bytes_received = 0  # content bytes from clients
         self.bytes_sent = 0  # content bytes to clients
 
-    def first(self, method: bytes, status: int, reason: str) -> None:
-        """Count a combination that `outcomes` does not have: a new one, an odd method, or one too many."""
+    def count(self, method: bytes, status: int, reason: str) -> None:
+        """One exchange that is unlike the one before."""
+        tally = self._tallies.get((method, status, reason))
+        if tally is None:
+            tally = self._first(method, status, reason)
+        else:
+            self.latest = tally
+        tally.count += 1
+
+    def _first(self, method: bytes, status: int, reason: str) -> Tally:
+        """For a combination that has no tally: a new one, an odd method, or one too many."""
         outcome = (method if method in METHODS else OTHER_METHOD, status, reason)
-        if outcome not in self.outcomes and not self.registry.admits(self):
+        if outcome not in self._tallies and not self.registry.admits(self):
             outcome = _OVERFLOW_OUTCOME
             self.overflowed += 1
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        tally = self._tallies.get(outcome)
+        if tally is None:
+            tally = self._tallies[outcome] = Tally(*outcome)
+        return tally
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """A copy."""
+        return {outcome: tally.count for outcome, tally in self._tallies.items()}
 
     def took(self, duration_s: float) -> None:
         self.duration_s += duration_s
         self.duration_buckets[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
 
     @property
+    def outcome_count(self) -> int:
+        return len(self._tallies)
+
+    @property
     def requests(self) -> int:
-        return sum(self.outcomes.values())
+        return sum([tally.count for tally in self._tallies.values()])
 
 
 class StatsRegistry:
@@ -113,14 +148,14 @@ class StatsRegistry:
         for name in [name for name in self._by_name if name not in names and name not in (NO_ROUTE, OVERFLOW)]:
             stats = self._by_name.pop(name)
             stats.is_retired = True
-            self._outcomes -= len(stats.outcomes)
+            self._outcomes -= stats.outcome_count
 
     def all(self) -> list[RouteStats]:
         return list(self._by_name.values())
 
     def admits(self, stats: RouteStats) -> bool:
         """Whether there is room for one more outcome of `stats`; takes the room."""
-        if self._outcomes >= MAX_OUTCOMES or len(stats.outcomes) >= MAX_OUTCOMES_PER_ROUTE:
+        if self._outcomes >= MAX_OUTCOMES or stats.outcome_count >= MAX_OUTCOMES_PER_ROUTE:
             return False
         if not stats.is_retired:
             self._outcomes += 1

@@ -38,10 +38,11 @@ def record(exchange: Exchange, observe: Observe, now: float | None = None) -> fl
     error = exchange.error
     reason = NO_REASON if error is None else error._value_  # `.value` goes through a Python descriptor
     method = exchange.request.method
-    try:
-        stats.outcomes[method, status, reason] += 1
-    except KeyError:
-        stats.first(method, status, reason)
+    tally = stats.latest
+    if tally.status == status and tally.method == method and tally.reason == reason:
+        tally.count += 1
+    else:
+        stats.count(method, status, reason)
     duration_s = now - exchange.received_at
     if status == 101:  # a tunnel may last for days: its duration is the time until it opened
         stats.took(exchange.queue_s + exchange.upstream_s)

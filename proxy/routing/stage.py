@@ -28,9 +28,15 @@ def match_route(exchange: Exchange) -> Response | None:
         if isinstance(wanted, Match) and wanted.route.cors is not None:
             exchange.route = wanted.route
             return preflight_response(wanted.route.cors, request)
+    if request.matched_by is routes:
+        match: Match = request.matched
+        exchange.route = match.route
+        exchange.params = match.params
+        return None
     found = routes.match(request.host, request.method, request.path)
     if isinstance(found, Refusal):
         return _refuse(exchange, found)
+    request.matched, request.matched_by = found, routes
     exchange.route = found.route
     exchange.params = found.params
     return None

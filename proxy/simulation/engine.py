@@ -171,6 +171,7 @@ class Engine:
     def _try_instead(self, exchange: Exchange) -> Response | None:
         """What `on_limit` says. A turn that would have to be waited for comes; every replica is up; no cache has
         anything stored."""
+        assert exchange.decision is not None
         if not exchange.decision.denied:
             return None
         if Step.REPLICA in exchange.ladder and _may_read_a_replica(exchange):

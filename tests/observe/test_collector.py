@@ -409,7 +409,7 @@ async def test_ten_thousand_random_paths_and_methods_give_a_bounded_page(observe
 
 async def test_any_byte_in_a_label_survives_the_text(observe: Observe) -> None:
     name = 'a"b\\c\nd é'
-    observe.routes.for_route(name).first(b"GET", 200, "-")
+    observe.routes.for_route(name).count(b"GET", 200, "-")
     samples = await scrape(Sources(observe))
     assert value(samples, "weir_requests_total", route=name, method="GET", status="200", reason="-") == 1
 

@@ -32,6 +32,24 @@ def test_an_exchange_is_counted_with_all_its_numbers(observe: Observe, make_exch
     assert stats.cache_hits == 0
 
 
+def test_exchanges_that_differ_from_the_one_before_are_counted_apart(observe: Observe, make_exchange: Any) -> None:
+    stats = observe.routes.for_route("search")
+    kinds = [("GET", 200, None), ("GET", 200, None), ("POST", 200, None), ("GET", 404, None), ("GET", 200, None)]
+    kinds += [("GET", 429, ErrorKind.RATE_LIMITED), ("GET", 429, None), ("GET", 429, ErrorKind.RATE_LIMITED)]
+    for method, status, error in kinds:
+        exchange = make_exchange(stats=stats, status=status, error=error)
+        exchange.request.method = method.encode()
+        record(exchange, observe, 101.0)
+    assert stats.outcomes == {
+        (b"GET", 200, "-"): 3,
+        (b"POST", 200, "-"): 1,
+        (b"GET", 404, "-"): 1,
+        (b"GET", 429, "rate_limited"): 2,
+        (b"GET", 429, "-"): 1,
+    }
+    assert stats.requests == 8
+
+
 def test_a_hit_touches_no_upstream_number(observe: Observe, make_exchange: Any) -> None:
     stats = observe.routes.for_route("search")
     record(make_exchange(stats=stats, endpoint=None, cache_status=b"hit; ttl=30"), observe, 100.001)
@@ -110,7 +128,7 @@ def test_all_routes_together_have_a_bounded_number_of_outcomes() -> None:
     for route in range(200):
         stats = registry.for_route(f"r{route}")
         for status in range(200, 290):
-            stats.first(b"GET", status, "-")
+            stats.count(b"GET", status, "-")
     admitted = sum(len(stats.outcomes) for stats in registry.all())
     assert admitted <= MAX_OUTCOMES + 200
     assert sum(stats.requests for stats in registry.all()) == 200 * 90
@@ -128,11 +146,11 @@ def test_a_route_that_is_gone_is_forgotten_and_its_room_is_free() -> None:
     for reload in range(300):  # each brings other names; without forgetting, the room would be used up
         stats = registry.for_route(f"r{reload}")
         for status in range(200, 260):
-            stats.first(b"GET", status, "-")
+            stats.count(b"GET", status, "-")
         assert stats.overflowed == 0
         registry.retain(set())
         for status in range(500, 530):
-            stats.first(b"GET", status, "-")  # exchanges that were still under way
+            stats.count(b"GET", status, "-")  # exchanges that were still under way
     assert [stats.route for stats in registry.all()] == [NO_ROUTE]
 
 

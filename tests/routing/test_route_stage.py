@@ -32,6 +32,24 @@ def test_a_request_gets_its_route_and_params(make_route: Make, make_request: Mak
     assert exchange.error is None
 
 
+def test_a_request_that_comes_again_gets_the_route_that_is_in_force_now(
+    make_route: Make, make_request: Make, make_exchange: Make
+) -> None:
+    request = make_request("GET", "/a/1")
+    before, after = make_route("/a/{id}", name="before"), make_route("/a/{number}", name="after")
+    first = make_exchange(request, before)
+    again = make_exchange(request, before)
+    again.snapshot = first.snapshot
+    reloaded = make_exchange(request, after)
+    for exchange, route, params in (
+        (first, before, {"id": "1"}),
+        (again, before, {"id": "1"}),
+        (reloaded, after, {"number": "1"}),
+    ):
+        assert match_route(exchange) is None
+        assert (exchange.route, exchange.params) == (route, params)
+
+
 @pytest.mark.parametrize(
     ("method", "target", "host", "kind", "status"),
     [
