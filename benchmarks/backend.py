@@ -82,6 +82,10 @@ class Backend:
         self.kind = "nginx" if self._nginx else "python"
         self._child = Child("backend", directory)
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def start(self, core: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._nginx is None:

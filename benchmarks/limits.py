@@ -1,8 +1,9 @@
 """`python -m benchmarks.limits`: what the limiter alone costs, as differences within one run.
 
 The same GET goes through one Weir with three limits in Valkey and with none: what lies between the two is the limiter.
-Latency is measured below saturation, every other request of the same connections being a limited one; processor time at
-64 connections, in rounds that take turns; then a key that has nothing left, and decisions in memory.
+Latency is measured below saturation, every other request of the same connections being a limited one, once where cores
+sleep between two requests and once where they do not; processor time at 64 connections, in rounds that take turns;
+then a key that has nothing left, and decisions in memory.
 """
 
 from __future__ import annotations
@@ -74,14 +75,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One round: processor microseconds for each request, of Weir and of the store."""
+    """One round: processor microseconds for each request, of Weir, of the store and of the backend."""
 
     weir_us: float
     store_us: float
+    backend_us: float
     requests: int
     refused: int
     decisions: int  # calls of the script
     others_busy: float  # share of Weir's core that somebody else used: the figure is then not to be trusted
+
+    @property
+    def all_us(self) -> float:
+        """Of all who serve it: on loopback the receiving half of what one process sends is in that one's time."""
+        return self.weir_us + self.store_us + self.backend_us
 
 
 class _Store(RedisServer):
@@ -118,17 +125,19 @@ class Bench:
         """A round at the scenario's connections, as fast as it goes."""
         load.warm_up(scenario, self.port, 0.3, self.cores.load)
         decisions = self._decisions()
-        before, store_before = cpu.read_tree(self._weir.pid), cpu.read_tree(self.redis.pid)
+        pids = (self._weir.pid, self.redis.pid, self._backend.pid)
+        before = [cpu.read_tree(pid) for pid in pids]
         busy_before, began_at = cpu.core_busy_s(self.cores.proxy), time.monotonic()
         seen = load.run(scenario, self.port, seconds, self.cores.load)
-        after, store_after = cpu.read_tree(self._weir.pid), cpu.read_tree(self.redis.pid)
+        after = [cpu.read_tree(pid) for pid in pids]
         busy_s, took_s = cpu.core_busy_s(self.cores.proxy) - busy_before, time.monotonic() - began_at
         if not seen.requests or seen.failed or (scenario.status == 200 and seen.refused):
             raise load.LoadError(f"{scenario.name}: {seen.failed} failed and {seen.refused} refused")
-        used_s = cpu.spent(before, after).total_s
+        used_s, store_s, backend_s = [cpu.spent(*two).total_s for two in zip(before, after, strict=True)]
         return Cost(
             used_s / seen.requests * 1e6,
-            cpu.spent(store_before, store_after).total_s / seen.requests * 1e6,
+            store_s / seen.requests * 1e6,
+            backend_s / seen.requests * 1e6,
             seen.requests,
             seen.refused,
             self._decisions() - decisions,
@@ -205,9 +214,7 @@ async def _latencies(port: int, rate: float, seconds: float, connections: int) -
 
 def latency(bench: Bench, rate: float, seconds: float) -> list[Figure]:
     """Added by three limits, at a rate that leaves Weir room: ten times the mean of 10 million requests a day."""
-    before, began_at = cpu.core_busy_s(bench.cores.proxy), time.monotonic()
-    found = _at_rate(bench, rate, seconds)
-    busy = (cpu.core_busy_s(bench.cores.proxy) - before) / (time.monotonic() - began_at)
+    found, busy = _at_rate_and_busy(bench, rate, seconds)
     return [
         Figure("added latency of 3 limits, p50", _added_ms(found, 0.5), "ms", 0.25),
         Figure("added latency of 3 limits, p99", _added_ms(found, 0.99), "ms", 1.0),
@@ -217,11 +224,30 @@ def latency(bench: Bench, rate: float, seconds: float) -> list[Figure]:
     ]
 
 
+def latency_in_company(bench: Bench, rate: float, seconds: float) -> list[Figure]:
+    """The same while a client without limits and one with them ask as fast as they are answered: a core at work."""
+    with load.under_way([replace(each, connections=1) for each in (FREE, THREE)], bench.port, bench.cores.load):
+        time.sleep(0.5)
+        found, busy = _at_rate_and_busy(bench, rate, seconds)
+    return [
+        Figure("added in company, p50", _added_ms(found, 0.5), "ms", 0.25),
+        Figure("added in company, p99", _added_ms(found, 0.99), "ms", 1.0),
+        Figure("  without limits, p50", percentile(found[0], 0.5) / 1000.0, "ms"),
+        Figure("  Weir's core, busy", busy * 100.0, "%"),
+    ]
+
+
 def latency_by_rate(bench: Bench, seconds: float) -> list[Figure]:
     """The same where cores sleep longer between two requests, and where they hardly do: what waking them costs."""
     return [
         Figure(f"  added at {rate:,}/s, p50", _added_ms(_at_rate(bench, rate, seconds), 0.5), "ms") for rate in _RATES
     ]
+
+
+def _at_rate_and_busy(bench: Bench, rate: float, seconds: float) -> tuple[tuple[list[int], list[int]], float]:
+    before, began_at = cpu.core_busy_s(bench.cores.proxy), time.monotonic()
+    found = _at_rate(bench, rate, seconds)
+    return found, (cpu.core_busy_s(bench.cores.proxy) - before) / (time.monotonic() - began_at)
 
 
 def _at_rate(bench: Bench, rate: float, seconds: float) -> tuple[list[int], list[int]]:
@@ -243,18 +269,20 @@ def _added_ms(found: tuple[list[int], list[int]], share: float) -> float:
 def processor(bench: Bench, rounds: int, seconds: int) -> list[Figure]:
     """Short measurements take turns: the machine's moods, longer than a round, are in all parts of it.
 
-    What counts is the median of the rounds' differences, and of their ratios.
+    What counts is the median of the rounds' differences, each to what was measured just before and just after, and of
+    their ratios.
     """
     costs: dict[str, list[Cost]] = {each.name: [] for each in (FREE, ONE, THREE, DENIED)}
     for turn in range(rounds):
-        kinds = (FREE, ONE, THREE, DENIED) if turn % _FEWER == 0 else (FREE, THREE, DENIED)
-        for scenario in kinds:
+        for scenario in (ONE, FREE, THREE, FREE, DENIED) if turn % _FEWER == 0 else (FREE, THREE, FREE, DENIED):
             costs[scenario.name].append(bench.measure(replace(scenario, connections=64), seconds))
     of = {name: statistics.median(cost.weir_us for cost in each) for name, each in costs.items()}
     three, denied = costs["three"], costs["denied"]
-    added = sorted(limited.weir_us - free.weir_us for limited, free in zip(three, costs["free"], strict=True))
-    # an admitted request costs the store too, and that is what the deny cache spares as well
-    shares = sorted(no.weir_us / (yes.weir_us + yes.store_us) for no, yes in zip(denied, three, strict=True))
+    free = [cost.weir_us for cost in costs["free"]]
+    around = [(before + after) / 2.0 for before, after in zip(free[::2], free[1::2], strict=True)]
+    added = sorted(cost.weir_us - without for cost, without in zip(three, around, strict=True))
+    shares = sorted(no.all_us / yes.all_us for no, yes in zip(denied, three, strict=True))
+    without_backend = [no.weir_us / (yes.weir_us + yes.store_us) for no, yes in zip(denied, three, strict=True)]
     asked = sum(cost.decisions for cost in denied)
     store_us = statistics.median(cost.store_us for cost in three)
     return [
@@ -265,12 +293,14 @@ def processor(bench: Bench, rounds: int, seconds: int) -> list[Figure]:
         Figure("  GET with 1 limit", of["one"], "us/request"),
         Figure("  GET with 3 limits", of["three"], "us/request"),
         Figure("  the store's own, 3 limits", store_us, "us/request"),
+        Figure("  the backend's own", statistics.median(cost.backend_us for cost in three), "us/request"),
         Figure("  requests in one round trip", sum(c.requests for c in three) / sum(c.decisions for c in three), ""),
         Figure("a refusal from the deny cache", of["denied"], "us/request"),
-        Figure("  of an admitted request, with its store", statistics.median(shares) * 100.0, "%", 25.0),
+        Figure("  of an admitted request", statistics.median(shares) * 100.0, "%", 25.0),
         Figure("  a quarter of the rounds below", shares[len(shares) // 4] * 100.0, "%"),
         Figure("  a quarter of the rounds above", shares[-1 - len(shares) // 4] * 100.0, "%"),
-        Figure("  of Weir's own part of that alone", of["denied"] / of["three"] * 100.0, "%"),
+        Figure("  of it without the backend", statistics.median(without_backend) * 100.0, "%"),
+        Figure("  of Weir's own part of it alone", of["denied"] / of["three"] * 100.0, "%"),
         Figure("  others on Weir's core, at worst", max(c.others_busy for c in [*three, *denied]) * 100.0, "%"),
         # what a Weir says of itself to the store once a second, and the first look at a key, are no round trips of it
         Figure("  round trips for a thousand refusals", 1000 * asked / sum(c.refused for c in denied), "", 0.1),
@@ -311,6 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 bench.start()
                 figures = latency(bench, options.rate, 10.0 * options.seconds)
+                figures += latency_in_company(bench, options.rate, 10.0 * options.seconds)
                 figures += latency_by_rate(bench, 6.0 * options.seconds)
                 figures += processor(bench, options.rounds, options.seconds)
             finally:

@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,14 +70,25 @@ def run(scenario: Scenario, port: int, seconds: int, core: int) -> Load:
 
 def warm_up(scenario: Scenario, port: int, seconds: float, core: int) -> None:
     """The same load, cut short, and nothing read from it: a second is the least that wrk can be told."""
-    process = _start(scenario, port, 60, core)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
+    with under_way([scenario], port, core):
+        time.sleep(seconds)
+
+
+@contextmanager
+def under_way(scenarios: Sequence[Scenario], port: int, core: int) -> Iterator[None]:
+    """These loads for as long as it is open, a minute at most; nothing is read from them."""
+    processes = [_start(scenario, port, 60, core) for scenario in scenarios]
     try:
-        process.communicate(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            try:
+                process.communicate(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 def parse(output: str) -> Load:
