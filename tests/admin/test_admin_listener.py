@@ -149,7 +149,7 @@ async def test_a_hundred_probes_look_once(admin: Admin) -> None:
 
 
 async def test_metrics_are_what_prometheus_reads(admin: Admin) -> None:
-    admin.observe.routes.for_route("search").first(b"GET", 200, "-")
+    admin.observe.routes.for_route("search").count(b"GET", 200, "-")
     status, fields, text = await admin.ask("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
     assert status == 200
     assert fields["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -292,7 +292,7 @@ async def test_a_reader_that_stops_does_not_hold_a_connection_for_ever(
     monkeypatch.setattr(runner_module, "MAX_CONNECTION_AGE_S", 0.05)
     for number in range(500):
         for status in range(200, 300):
-            admin.observe.routes.for_route(f"r{number}").first(b"GET", status, "-")
+            admin.observe.routes.for_route(f"r{number}").count(b"GET", status, "-")
     reader, writer = await asyncio.open_connection("127.0.0.1", admin.port, limit=1024)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
     await asyncio.sleep(0.05)
@@ -319,7 +319,7 @@ async def test_a_large_page_of_metrics_does_not_hold_up_the_loop(admin: Admin) -
     for number in range(200):
         stats = admin.observe.routes.for_route(f"r{number}")
         for status in range(200, 225):
-            stats.first(b"GET", status, "-")
+            stats.count(b"GET", status, "-")
     turns = 0
 
     async def count_turns() -> None:
