@@ -400,14 +400,14 @@ def test_the_operator_sees_connections_and_who_waits(configure: Configure, hub: 
     backend.on("/hold", keeper)
     weir = configure(f"""
 operator: {{tokens: {{ops: "sha256:{sha256(TOKEN.encode()).hexdigest()}"}}}}
-upstreams: {{seen: {{primary: {backend.url}, pool: {{max_in_flight: 1, queue: 1, queue_timeout: 20s}}}}}}
-routes: [{{name: one, upstream: seen, priority: critical}}]
+upstreams: {{shown: {{primary: {backend.url}, pool: {{max_in_flight: 1, queue: 1, queue_timeout: 20s}}}}}}
+routes: [{{name: one, upstream: shown, priority: critical}}]
 """)
     holder = waiter(weir, "/hold")
     eventually(lambda: backend.asked("/hold") or None)
     waits = waiter(weir, "/waits")
     critical = {"class": "critical"}
-    eventually(lambda: weir.metric("weir_upstream_waiting", upstream="seen", **critical) == 1 or None)
+    eventually(lambda: weir.metric("weir_upstream_waiting", upstream="shown", **critical) == 1 or None)
     refused = weir.get("/too-many")
     assert (refused.status, refused.reason) == (503, "queue_full")
     assert 1 <= int(refused.get("retry-after") or 0) <= 30
@@ -416,8 +416,8 @@ routes: [{{name: one, upstream: seen, priority: critical}}]
     assert ask(weir.admin, "GET", "/v1/upstreams").status == 401
     assert ask(weir.admin, "GET", "/v1/upstreams/none", bearer).status == 404
     (seen,) = ask(weir.admin, "GET", "/v1/upstreams", bearer).json()["upstreams"]
-    assert ask(weir.admin, "GET", "/v1/upstreams/seen", bearer).json()["pool"] == seen["pool"]
-    assert seen["name"] == "seen"
+    assert ask(weir.admin, "GET", "/v1/upstreams/shown", bearer).json()["pool"] == seen["pool"]
+    assert seen["name"] == "shown"
     assert seen["pool"] == {"total": 1, "in_use": 1, "idle": 0, "waiting": 1}
     assert seen["endpoints"][0]["pool"] == {"total": 1, "in_use": 1, "idle": 0, "waiting": 0}
     queue = seen["queue"]
@@ -428,13 +428,13 @@ routes: [{{name: one, upstream: seen, priority: critical}}]
     said = CliRunner().invoke(verbs, ["upstreams", "--admin", weir.admin], env={"WEIR_TOKEN": TOKEN})
     assert said.exit_code == 0, said.output
     lines = [line.split() for line in said.stdout.splitlines()]
-    assert ["seen", "yes", "1", "of", "1", "0", "1"] in lines
-    assert ["seen", "critical", "1", "oldest", "first", "0", "-", "1", "0"] in lines
+    assert ["shown", "yes", "1", "of", "1", "0", "1"] in lines
+    assert ["shown", "critical", "1", "oldest", "first", "0", "-", "1", "0"] in lines
 
     keeper.open.set()
     for made in (holder, waits):
         assert made.recv(100).startswith(b"HTTP/1.1 200")
         made.close()
-    pool = ask(weir.admin, "GET", "/v1/upstreams/seen", bearer).json()["pool"]
+    pool = ask(weir.admin, "GET", "/v1/upstreams/shown", bearer).json()["pool"]
     assert pool["total"] == pool["in_use"] + pool["idle"]
     assert pool["waiting"] == 0

@@ -15,6 +15,10 @@ from proxy.clients.client import Client
 from proxy.core.errors import ErrorKind
 from proxy.core.ids import RequestIds
 from proxy.core.settings import FromText
+from proxy.core.units import Rate
+from proxy.limits.policy import compile_limit
+from proxy.limits.settings import LimitSettings
+from proxy.limits.verdict import LOCAL, Verdict
 from proxy.observe.line import AccessLine, render
 from proxy.observe.observe import Observe
 from proxy.observe.settings import AccessLogSettings
@@ -96,10 +100,11 @@ def test_the_ends_of_the_scale_are_exact(
 
 
 def test_a_line_says_everything(make_exchange: Any) -> None:
+    policy = compile_limit("per-ip", LimitSettings(rate=Rate(20, 60.0), by="ip"), "t.yaml:1")
     exchange = make_exchange(
         query=b"q=shoes&token=CANARY",
         client=Client("203.0.113.7", b"", b"", user="alice"),
-        decision=SimpleNamespace(policy=SimpleNamespace(name="per-ip"), remaining=12),
+        decision=Verdict((policy,), (b"k",), policy, b"k", 12, 1.0, 0.0, (), LOCAL),
         cache_status=b"fwd=uri-miss; stored",
         bytes_received=3,
         bytes_sent=1024,
