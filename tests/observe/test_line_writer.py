@@ -160,9 +160,25 @@ def test_what_was_queued_before_a_reopening_goes_to_the_old_file(tmp_path: Path)
     writer.write(b"1\n")
     writer.reopen(str(tmp_path / "b"))
     wait_until(lambda: (tmp_path / "a").read_bytes() == b"1\n")
+    writer.write(b"2\n")  # the thread has written the first line, and may still be about to change over
+    writer.stop()
+    assert (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes() == b"1\n2\n"
+
+
+def test_what_is_written_after_the_change_goes_to_the_new_file(tmp_path: Path) -> None:
+    writer = writer_to(tmp_path / "a")
+    writer.reopen(str(tmp_path / "b"))
+
+    def has_changed() -> bool:
+        writer.write(b"1\n")
+        return (tmp_path / "b").stat().st_size > 0
+
+    wait_until(has_changed)
+    before = (tmp_path / "a").read_bytes()
     writer.write(b"2\n")
     writer.stop()
-    assert (tmp_path / "b").read_bytes() == b"2\n"
+    assert (tmp_path / "a").read_bytes() == before
+    assert (tmp_path / "b").read_bytes().endswith(b"1\n2\n")
 
 
 def test_a_stalled_target_can_be_left_for_another(stalled_pipe: str, tmp_path: Path) -> None:
