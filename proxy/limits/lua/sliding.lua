@@ -22,6 +22,21 @@ local function sliding_full_at(state, numbers)
   return state[#state - 1] + numbers[2]
 end
 
+-- The buckets that the window still holds, and the units in them.
+local function kept_in(state, now, window)
+  local kept, total = {}, 0
+  if state then
+    for at = 1, #state, 2 do
+      if state[at] > now - window then
+        kept[#kept + 1] = state[at]
+        kept[#kept + 1] = state[at + 1]
+        total = total + state[at + 1]
+      end
+    end
+  end
+  return kept, total
+end
+
 -- The time until `surplus` units have left the window.
 local function back_in(state, now, window, surplus)
   for at = 1, #state, 2 do
@@ -36,16 +51,7 @@ end
 local function sliding_step(state, now, numbers, cost)
   local quota, window, width = numbers[1], numbers[2], numbers[3]
   local end_at = (math.floor(now / width) + 1) * width
-  local kept, total = {}, 0
-  if state then
-    for at = 1, #state, 2 do
-      if state[at] > now - window then
-        kept[#kept + 1] = state[at]
-        kept[#kept + 1] = state[at + 1]
-        total = total + state[at + 1]
-      end
-    end
-  end
+  local kept, total = kept_in(state, now, window)
   local new_total = total + cost
   if new_total > quota then
     local remaining = math.max(quota - total, 0)

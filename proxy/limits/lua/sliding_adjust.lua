@@ -1,16 +1,7 @@
--- Corrections of a sliding window, as in algorithms/sliding.py.
+-- Corrections of a sliding window, as in algorithms/sliding.py; needs sliding.lua.
 local function sliding_adjust(state, now, numbers, units, age)
   local quota, window, width = numbers[1], numbers[2], numbers[3]
-  local kept, total = {}, 0
-  if state then
-    for at = 1, #state, 2 do
-      if state[at] > now - window then
-        kept[#kept + 1] = state[at]
-        kept[#kept + 1] = state[at + 1]
-        total = total + state[at + 1]
-      end
-    end
-  end
+  local kept, total = kept_in(state, now, window)
   if units > 0 then
     local end_at = (math.floor(now / width) + 1) * width
     units = math.max(math.min(units, quota - total), 0)
