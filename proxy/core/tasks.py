@@ -73,9 +73,11 @@ class Signal(Generic[T]):
         return self._value
 
     def result(self) -> T:
+        """As a task asks for it: raises what it failed with."""
         return self._outcome()
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
+        """As a task asks for it, before it waits."""
         return asyncio.get_running_loop()
 
     def set_result(self, value: T) -> None:

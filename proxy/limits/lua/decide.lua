@@ -5,7 +5,7 @@ local policies = {}
 local function policy_of(text)
   local policy = policies[text]
   if not policy then
-    local name, cost, enforced, a, b, c, d, rest = match(text, '^(%a+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
+    local name, cost, enforced, a, b, c, d, rest = match(text, '^(%a+) (%S+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
     local algorithm, numbers = algorithms[name], { tonumber(a), tonumber(b), tonumber(c), tonumber(d) }
     if rest ~= '' then
       for word in string.gmatch(rest, '%S+') do

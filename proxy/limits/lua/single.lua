@@ -4,7 +4,7 @@
 local reply, texts, lives = {}, {}, {}
 local all_passed = true
 for i = 1, #KEYS do
-  local name, cost, enforced, a, b, c, d, rest = match(ARGV[i + 1], '^(%a+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
+  local name, cost, enforced, a, b, c, d, rest = match(ARGV[i + 1], '^(%a+) (%S+) (%S+) (%S+) ?(%S*) ?(%S*) ?(%S*) ?(.*)$')
   local numbers = { tonumber(a), tonumber(b), tonumber(c), tonumber(d) }
   if rest ~= '' then
     for word in string.gmatch(rest, '%S+') do
